@@ -1,0 +1,2 @@
+//! `ovsmesh`
+fn main() {}

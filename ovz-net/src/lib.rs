@@ -1,0 +1,1 @@
+//! Attaches OpenVZ containers at start, in place of the `vznetaddbr` script.
