@@ -1,6 +1,18 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
+mod mesh;
 mod names;
+mod plan;
+#[cfg(test)]
+mod testing;
+mod topology;
+
+pub use mesh::{Mesh, TunnelEnd};
 pub use names::{
     BridgeName, Ctid, HostName, Local, MeshName, NameError, NetnsName, PortName, Remote, TenantName,
     TunnelKey, TunnelKind,
 };
+pub use plan::{
+    Bridge, CTID_ID, GATEWAY_DEVICE, GATEWAY_ID, GatewayPort, MAC_TABLE_SIZE, MESH_ID, PEER_ID, Plan,
+    PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,
+};
+pub use topology::{Container, Datapath, Fault, Gateway, Host, Tenant, Topology, TopologyError};

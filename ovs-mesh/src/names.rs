@@ -7,29 +7,25 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Why a text is not one of the names of a mesh; says what would be accepted.
+/// Why a text is not one of the names of a mesh; its `Display` also says what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}; {}", self.problem(), self.accepted())]
 pub enum NameError {
     /// The text is empty.
-    #[error("a {what} cannot be empty")]
     Empty {
         /// The kind of name, in the field's words.
         what: &'static str,
     },
     /// The text is longer than its user (the kernel, OVS, the file system) can hold.
-    #[error("{what} `{text}` has {bytes} bytes; at most {max} are accepted")]
     TooLong {
         /// The kind of name.
         what: &'static str,
         /// The text as given.
         text: String,
-        /// Its length in bytes.
-        bytes: usize,
         /// The longest length accepted, in bytes.
         max: usize,
     },
     /// The text has a character that its user refuses or reads as something else.
-    #[error("{what} `{text}` has the character {character:?}; {accepted}")]
     Character {
         /// The kind of name.
         what: &'static str,
@@ -37,11 +33,8 @@ pub enum NameError {
         text: String,
         /// The first character that is not accepted.
         character: char,
-        /// The characters that are.
-        accepted: &'static str,
     },
     /// The text is a name that Open vSwitch or the kernel keeps for itself.
-    #[error("{what} `{text}` is reserved; choose another name")]
     Reserved {
         /// The kind of name.
         what: &'static str,
@@ -49,38 +42,63 @@ pub enum NameError {
         text: String,
     },
     /// The number is not a GRE key that works.
-    #[error("`{text}` is not a GRE key; accepted are whole numbers from 1 to 4294967295, in decimal")]
     Key {
         /// The text as given.
         text: String,
     },
     /// The text is neither of the two forms of a container id.
-    #[error(
-        "`{text}` is not a container id; accepted are a whole number from 1 to 2147483647 (as \"101\") \
-         or a UUID (as \"3fa85f64-5717-4562-b3fc-2c963f66afa6\")"
-    )]
     Ctid {
         /// The text as given.
         text: String,
     },
 }
 
-const WORD: &str = "accepted are letters, digits, `.`, `_` and `-`, and the first is a letter or a digit";
+impl NameError {
+    /// What is wrong with the text.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Empty { what } => format!("a {what} cannot be empty"),
+            Self::TooLong { what, text, .. } => format!("{what} `{text}` has {} bytes", text.len()),
+            Self::Character { what, text, character } => {
+                format!("{what} `{}` has the character {character:?}", text.escape_debug())
+            }
+            Self::Reserved { what, text } => format!("{what} `{text}` is reserved for the system"),
+            Self::Key { text } => format!("`{}` is not a GRE key", text.escape_debug()),
+            Self::Ctid { text } => format!("`{}` is not a container id", text.escape_debug()),
+        }
+    }
+
+    /// What would be accepted in its place.
+    pub fn accepted(&self) -> String {
+        match self {
+            Self::TooLong { max, .. } => format!("at most {max} bytes are accepted"),
+            Self::Reserved { .. } => "choose another name".to_owned(),
+            Self::Key { .. } => "accepted are whole numbers from 1 to 4294967295, in decimal".to_owned(),
+            Self::Ctid { .. } => {
+                "accepted are a whole number from 1 to 2147483647 in quotes (\"101\") or a UUID \
+                                  (\"3fa85f64-5717-4562-b3fc-2c963f66afa6\")"
+                    .to_owned()
+            }
+            Self::Empty { .. } | Self::Character { .. } => {
+                "accepted are letters, digits, `.`, `_` and `-`, and the first is a letter or a digit"
+                    .to_owned()
+            }
+        }
+    }
+}
 
 fn word(what: &'static str, text: &str, max: usize) -> Result<Arc<str>, NameError> {
     if text.is_empty() {
         return Err(NameError::Empty { what });
     }
     if text.len() > max {
-        return Err(NameError::TooLong { what, text: text.to_owned(), bytes: text.len(), max });
+        return Err(NameError::TooLong { what, text: text.to_owned(), max });
     }
     let bad = text
         .char_indices()
         .find(|&(at, c)| !(c.is_ascii_alphanumeric() || (at > 0 && matches!(c, '.' | '_' | '-'))));
     match bad {
-        Some((_, character)) => {
-            Err(NameError::Character { what, text: text.to_owned(), character, accepted: WORD })
-        }
+        Some((_, character)) => Err(NameError::Character { what, text: text.to_owned(), character }),
         None => Ok(Arc::from(text)),
     }
 }
@@ -174,6 +192,26 @@ impl BridgeName {
     /// The bridge a tenant has when the topology names none: `br-<tenant>`.
     pub fn default_for(tenant: &TenantName) -> Result<Self, NameError> {
         format!("br-{tenant}").parse()
+    }
+}
+
+impl PortName {
+    /// A name of 15 bytes: the prefix, filled up with base 32 (RFC 4648, lower case) from the digest's top bits.
+    pub(crate) fn derived(prefix: &'static str, digest: u64) -> Self {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let digits = (0..15 - prefix.len()).scan(digest, |rest, _| {
+            let digit = ALPHABET[(*rest >> 59) as usize];
+            *rest <<= 5;
+            Some(char::from(digit))
+        });
+        Self(prefix.chars().chain(digits).collect::<String>().into())
+    }
+}
+
+impl NetnsName {
+    /// `<mesh>-<host>-<tenant>`: always valid, for the three are words and have at most 162 bytes together.
+    pub(crate) fn joined(mesh: &MeshName, host: &HostName, tenant: &TenantName) -> Self {
+        Self(format!("{mesh}-{host}-{tenant}").into())
     }
 }
 
