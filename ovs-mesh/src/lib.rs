@@ -1,11 +1,16 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
+mod diff;
 mod mesh;
 mod names;
 mod plan;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 mod topology;
 
+pub use diff::{
+    Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, MAX_REMOVALS, Step,
+};
 pub use mesh::{Mesh, TunnelEnd};
 pub use names::{
     BridgeName, Ctid, HostName, Local, MeshName, NameError, NetnsName, PortName, Remote, TenantName,
@@ -14,5 +19,8 @@ pub use names::{
 pub use plan::{
     Bridge, CTID_ID, GATEWAY_DEVICE, GATEWAY_ID, GatewayPort, MAC_TABLE_SIZE, MESH_ID, PEER_ID, Plan,
     PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,
+};
+pub use snapshot::{
+    BridgeRow, EffectiveTuple, InterfaceRow, PortRole, PortRow, Snapshot, StringMap, TunnelClass,
 };
 pub use topology::{Container, Datapath, Fault, Gateway, Host, Tenant, Topology, TopologyError};

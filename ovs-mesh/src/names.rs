@@ -349,7 +349,7 @@ impl Local<IpAddr> {
 }
 
 /// A mesh's tunnels run over one underlay family; the two differ in tunnel type and in overhead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelKind {
     /// `type=gre`, over IPv4.

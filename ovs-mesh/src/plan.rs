@@ -19,7 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::mesh::{Mesh, TunnelEnd};
 use crate::names::{
-    BridgeName, HostName, Local, MeshName, NetnsName, PortName, Remote, TenantName, TunnelKey, TunnelKind,
+    BridgeName, Ctid, HostName, Local, MeshName, NetnsName, PortName, Remote, TenantName, TunnelKey,
+    TunnelKind,
 };
 use crate::topology::{Datapath, Tenant, Topology};
 
@@ -99,6 +100,8 @@ pub struct Bridge {
     pub tunnels: Vec<Tunnel>,
     /// The tenant's gateway on this host, if it has one.
     pub gateway: Option<GatewayPort>,
+    /// The containers that the topology puts on this bridge.
+    pub containers: Vec<Ctid>,
 }
 
 /// What one host should hold.
@@ -181,6 +184,14 @@ impl Plan {
         self.bridges.iter().find(|bridge| bridge.tenant == *tenant)
     }
 
+    /// The tenant that the topology puts a container in, on this host.
+    pub(crate) fn placement(&self, ctid: Option<&str>) -> Option<&TenantName> {
+        let ctid = ctid?;
+        let holder =
+            self.bridges.iter().find(|bridge| bridge.containers.iter().any(|own| own.as_str() == ctid))?;
+        Some(&holder.tenant)
+    }
+
     fn distinct_names(&self) -> Result<(), PlanError> {
         let mut seen: HashMap<&PortName, &Tuple> = HashMap::new();
         for (_, tunnel) in self.tunnels() {
@@ -207,6 +218,9 @@ fn bridge(topology: &Topology, tenant: &Tenant, host: &HostName) -> Bridge {
             netns: gateway_netns(topology.name(), host, tenant.name()),
             address: tenant.with_prefix(gateway.ip()),
         });
+    let here = tenant.containers().iter().filter(|container| container.host() == host);
+    let mut containers: Vec<Ctid> = here.map(|container| container.ctid().clone()).collect();
+    containers.sort_unstable();
     Bridge {
         name: tenant.bridge().clone(),
         tenant: tenant.name().clone(),
@@ -214,6 +228,7 @@ fn bridge(topology: &Topology, tenant: &Tenant, host: &HostName) -> Bridge {
         mtu: topology.tenant_mtu(),
         tunnels,
         gateway,
+        containers,
     }
 }
 

@@ -89,14 +89,14 @@ fn every_fault_names_its_place_and_what_is_accepted() {
         ),
         ("192.168.10.4", "192.168.11.4", "17:23 address 192.168.11.4 is outside the tenant's subnet"),
         ("192.168.10.4", "192.168.10.255", "17:23 address 192.168.10.255 is the network's or the broadcast"),
-        ("192.168.10.4", "192.168.10.11", "18:55 address `192.168.10.11` is used twice"),
+        ("192.168.10.4", "192.168.10.11", "18:54 address `192.168.10.11` is used twice"),
         (
             "{ proxy1 =",
             "{ proxy9 =",
             "17:14 there is no [[host]] named `proxy9` | the hosts are: `proxy1`, `redis1`",
         ),
         ("ctid = \"101\"", "ctid = \"x\"", "18:25 `x` is not a container id"),
-        ("host = \"redis1\", ip", "host = \"nobody\", ip", "18:39 there is no [[host]] named `nobody`"),
+        ("host = \"redis1\", ip", "host = \"nobody\", ip", "18:41 there is no [[host]] named `nobody`"),
         ("hosts = [\"redis1\"]", "hosts = [\"redis1\", \"redis1\"]", "24:20 host `redis1` is used twice"),
         (
             "bridge = \"glx\"",

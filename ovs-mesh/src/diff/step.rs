@@ -1,0 +1,88 @@
+//! Which changes may share a transaction.
+//!
+//! One transaction holds the whole diff, but for two cases where Open vSwitch itself needs more:
+//!
+//! - A tuple or a name that changes hands, or a device that came back: ovs-vswitchd must have let go of the old port
+//!   before it is given the new one, else it says `File exists`, or passes no packets.
+//! - Many removals: the time of one large removal grows faster than its size (5,000 tunnels in one transaction take
+//!   longer than the same in ten).
+//!
+//! A step is committed and waited for, then the switch is read again and compared anew; so a sync that dies after any
+//! step leaves nothing that the next one has to know of. Removals come first wherever there is a choice: what must not
+//! be reachable any more is cut off before anything new is connected.
+
+use std::collections::HashSet;
+
+use super::{Change, Diff};
+use crate::snapshot::EffectiveTuple;
+
+/// The most removals of one transaction.
+pub const MAX_REMOVALS: usize = 500;
+
+/// The changes that go into the next transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step<'a> {
+    /// The changes, in the diff's order.
+    pub changes: Vec<&'a Change>,
+    /// How many changes are left for later steps.
+    pub left: usize,
+}
+
+impl Diff {
+    /// The next step; empty only if the diff is.
+    pub fn next_step(&self, max_removals: usize) -> Step<'_> {
+        let mut names: HashSet<&str> = HashSet::new();
+        let mut tuples: HashSet<EffectiveTuple> = HashSet::new();
+        for change in &self.changes {
+            match change {
+                Change::RemovePort { port, tuple, .. } => {
+                    names.insert(port);
+                    tuples.extend(tuple);
+                }
+                Change::RemoveBridge { bridge, .. } => {
+                    names.insert(bridge);
+                }
+                _ => {}
+            }
+        }
+        let mut removals = 0;
+        let mut full: HashSet<&str> = HashSet::new();
+        let mut blocked: HashSet<&str> = HashSet::new();
+        let mut changes = Vec::new();
+        for change in &self.changes {
+            let fits = match change {
+                Change::RemovePort { bridge, .. } => {
+                    let fits = removals < max_removals;
+                    if fits {
+                        removals += 1;
+                    } else {
+                        full.insert(bridge);
+                    }
+                    fits
+                }
+                Change::RemoveBridge { bridge, .. } => !full.contains(bridge.as_str()),
+                Change::AddBridge { bridge, .. } => {
+                    let free = !names.contains(bridge.as_str());
+                    if !free {
+                        blocked.insert(bridge.as_str());
+                    }
+                    free
+                }
+                Change::AddTunnel { bridge, tunnel, .. } => {
+                    !blocked.contains(bridge.as_str())
+                        && !names.contains(tunnel.port.as_str())
+                        && !tuples.contains(&tunnel.tuple.effective())
+                }
+                Change::AddGateway { bridge, gateway, .. } => {
+                    !blocked.contains(bridge.as_str()) && !names.contains(gateway.port.as_str())
+                }
+                Change::ChangeBridge { .. } | Change::ChangePort { .. } | Change::FixLink { .. } => true,
+            };
+            if fits {
+                changes.push(change);
+            }
+        }
+        let left = self.changes.len() - changes.len();
+        Step { changes, left }
+    }
+}
