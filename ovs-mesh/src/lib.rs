@@ -2,11 +2,13 @@
 mod diff;
 mod mesh;
 mod names;
+pub mod ovsdb;
 mod plan;
 mod snapshot;
 #[cfg(test)]
 mod testing;
 mod topology;
+pub mod unixctl;
 
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, MAX_REMOVALS, Step,
