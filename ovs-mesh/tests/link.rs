@@ -135,11 +135,13 @@ async fn a_pair_is_born_with_its_far_end_in_place_and_carries_packets() {
         peer_netns: Some(far.clone()),
         peer_mac: Some(mac),
         peer_mtu: 8958,
-        up: true,
         ..VethSpec::new("v0", "eth0", 1458)
     };
     here.create_veth(&pair).await.unwrap();
     assert!(matches!(here.create_veth(&pair).await, Err(LinkError::AlreadyExists { .. })));
+    here.set_up("v0").await.unwrap();
+    assert!(!here.get("v0").await.unwrap().unwrap().carrier);
+    there.set_up("eth0").await.unwrap();
     let (outer, inner) = (here.get("v0").await.unwrap().unwrap(), there.get("eth0").await.unwrap().unwrap());
     assert_eq!((outer.mtu, outer.up, outer.carrier, outer.kind.as_deref()), (1458, true, true, Some("veth")));
     assert_eq!(
@@ -315,7 +317,7 @@ async fn transmit_checksums_are_switched_as_ethtool_does() {
     assert!(!features(Some(&netns), "eth0").await.unwrap().tx_checksum());
     let shown = says(&netns, &["ethtool", "-k", "eth0"]);
     assert!(shown.contains("tx-checksumming: off"), "{shown}");
-    assert!(shown.contains("tcp-segmentation-offload: off"), "{shown}");
+    assert!(shown.contains("tx-tcp-segmentation: off"), "{shown}");
     assert!(says(&netns, &["ethtool", "-k", "eth1"]).contains("tx-checksumming: on"));
     set_tx_checksum(Some(&netns), "eth0", true).await.unwrap();
     assert!(says(&netns, &["ethtool", "-k", "eth0"]).contains("tx-checksumming: on"));

@@ -328,11 +328,7 @@ async fn mend(
     match differs {
         GatewayDiffers::NetnsAbsent => return Ok(false),
         GatewayDiffers::PairAbsent => {
-            let pair = VethSpec {
-                peer_netns: Some(netns.clone()),
-                up: true,
-                ..VethSpec::new(outer, inner, spec.mtu)
-            };
+            let pair = VethSpec { peer_netns: Some(netns.clone()), ..VethSpec::new(outer, inner, spec.mtu) };
             match host.create_veth(&pair).await {
                 Ok(()) => host.set_alias(outer, &alias(&spec.netns)).await?,
                 Err(LinkError::AlreadyExists { .. }) => return Ok(false),

@@ -125,14 +125,14 @@ impl Links {
 
     /// Makes a veth pair in one request: no moment shows half of it, or the other end in the wrong namespace.
     pub async fn create_veth(&self, spec: &VethSpec) -> Result<(), LinkError> {
-        let VethSpec { name, mtu, mac, peer_name, peer_mtu, peer_mac, peer_netns, up } = spec;
-        let mut peer = end::<LinkUnspec>(LinkMessageBuilder::default(), peer_name, *peer_mtu, *peer_mac, *up);
+        let VethSpec { name, mtu, mac, peer_name, peer_mtu, peer_mac, peer_netns } = spec;
+        let mut peer = end::<LinkUnspec>(LinkMessageBuilder::default(), peer_name, *peer_mtu, *peer_mac);
         if let Some(netns) = peer_netns {
             peer = peer.setns_by_fd(netns.raw_fd());
         }
         let pair = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
-        self.add(name, end(pair, name, *mtu, *mac, *up).build()).await
+        self.add(name, end(pair, name, *mtu, *mac).build()).await
     }
 
     /// Makes a Linux bridge, down, without spanning tree.
@@ -298,18 +298,12 @@ fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
 }
 
-fn end<T>(
-    message: LinkMessageBuilder<T>,
-    name: &str,
-    mtu: u32,
-    mac: Option<Mac>,
-    up: bool,
-) -> LinkMessageBuilder<T> {
+fn end<T>(message: LinkMessageBuilder<T>, name: &str, mtu: u32, mac: Option<Mac>) -> LinkMessageBuilder<T> {
     let mut message = message.name(name).mtu(mtu);
     if let Some(mac) = mac {
         message = message.address(mac.octets().to_vec());
     }
-    if up { message.up() } else { message }
+    message
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {

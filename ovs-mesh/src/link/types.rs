@@ -149,7 +149,8 @@ pub struct Address {
     pub global: bool,
 }
 
-/// A veth pair to be made (veth(4)): both ends are born in one request, each in its namespace and with its MTU.
+/// A veth pair to be made (veth(4)): both ends are born in one request, each in its namespace and with its MTU, and
+/// both down (the kernel refuses, with `ENOTCONN`, to make one whose far end is up).
 #[derive(Debug, Clone)]
 pub struct VethSpec {
     /// The name of the end in the namespace of the [`super::Links`] that makes it.
@@ -166,8 +167,6 @@ pub struct VethSpec {
     pub peer_mac: Option<Mac>,
     /// The other end's namespace, if it is another.
     pub peer_netns: Option<Netns>,
-    /// Whether both ends are up from the first moment.
-    pub up: bool,
 }
 
 impl VethSpec {
@@ -181,7 +180,6 @@ impl VethSpec {
             peer_mtu: mtu,
             peer_mac: None,
             peer_netns: None,
-            up: false,
         }
     }
 }
