@@ -161,6 +161,8 @@ async fn a_pair_is_born_with_its_far_end_in_place_and_carries_packets() {
     let global: Vec<_> = addresses.iter().filter(|a| a.global).map(|a| a.network.to_string()).collect();
     assert_eq!(global, ["10.9.0.1/24", "fd00::1/64"]);
     says(&host, &["ping", "-c", "1", "-W", "2", "10.9.0.2"]);
+    let counted = here.get("v0").await.unwrap().unwrap();
+    assert!(counted.rx_packets > 0 && counted.tx_packets > 0, "{counted:?}");
 
     assert!(there.add_route("eth0", None, "10.9.0.1".parse().unwrap()).await.unwrap());
     assert!(!there.add_route("eth0", None, "10.9.0.1".parse().unwrap()).await.unwrap());

@@ -91,6 +91,10 @@ pub struct Link {
     pub link_netns: Option<i32>,
     /// The text that people and programs tell devices apart by (`ip link set alias`).
     pub alias: Option<String>,
+    /// Packets received since it was made; OVS's own counters of the same lag by seconds.
+    pub rx_packets: u64,
+    /// Packets sent since it was made.
+    pub tx_packets: u64,
 }
 
 impl Link {
@@ -108,6 +112,8 @@ impl Link {
             peer_index: None,
             link_netns: None,
             alias: None,
+            rx_packets: 0,
+            tx_packets: 0,
         };
         for attribute in message.attributes {
             match attribute {
@@ -119,6 +125,10 @@ impl Link {
                 LinkAttribute::Link(index) => link.peer_index = Some(index),
                 LinkAttribute::LinkNetNsId(id) => link.link_netns = Some(id),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Stats64(stats) => {
+                    link.rx_packets = stats.rx_packets;
+                    link.tx_packets = stats.tx_packets;
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(InfoKind::Other(kind)) => Some(kind),
