@@ -2,6 +2,7 @@
 mod diff;
 mod mesh;
 mod names;
+pub mod link;
 pub mod ovsdb;
 mod plan;
 mod snapshot;
