@@ -1,19 +1,25 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
 mod diff;
+pub mod link;
+mod lower;
 mod mesh;
 mod names;
-pub mod link;
 pub mod ovsdb;
 mod plan;
 mod snapshot;
+mod status;
+mod switch;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod topology;
+mod underlay;
 pub mod unixctl;
 
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, MAX_REMOVALS, Step,
 };
+pub use lower::Transaction;
 pub use mesh::{Mesh, TunnelEnd};
 pub use names::{
     BridgeName, Ctid, HostName, Local, MeshName, NameError, NetnsName, PortName, Remote, TenantName,
@@ -24,6 +30,9 @@ pub use plan::{
     PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,
 };
 pub use snapshot::{
-    BridgeRow, EffectiveTuple, InterfaceRow, PortRole, PortRow, Snapshot, StringMap, TunnelClass,
+    BridgeRow, EffectiveTuple, InterfaceRow, PortRole, PortRow, ReadError, Snapshot, StringMap, TunnelClass,
 };
+pub use status::{Object, ObjectKind, State, Traffic, assess};
+pub use switch::{ControlError, DATABASE, Switch, SwitchError, SwitchOptions};
+pub use sync::{Progress, Report, Status, SyncError, dry_run, status, sync};
 pub use topology::{Container, Datapath, Fault, Gateway, Host, Tenant, Topology, TopologyError};

@@ -2,10 +2,14 @@
 //!
 //! Column names and meanings are those of ovs-vswitchd.conf.db(5).
 
+mod read;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use uuid::Uuid;
+
+pub use read::ReadError;
 
 use crate::names::MeshName;
 use crate::plan::{CTID_ID, GATEWAY_ID, MESH_ID, PEER_ID, TENANT_ID};

@@ -1,5 +1,7 @@
 //! Random valid topologies for property tests.
 
+pub(crate) mod model;
+
 use proptest::prelude::*;
 use std::fmt::Write;
 

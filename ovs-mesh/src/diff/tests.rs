@@ -1,1 +1,172 @@
+use super::*;
+use crate::lower::Transaction;
+use crate::testing::model::{Database, Foreign};
+use crate::testing::{changed_topologies, topologies};
+use crate::topology::Topology;
+use proptest::prelude::*;
 
+fn plan(topology: &Topology) -> Plan {
+    Plan::new(topology, topology.hosts()[0].name()).unwrap()
+}
+
+/// Syncs the model as `sync` syncs a switch: step by step, each from a fresh look. Returns the steps taken.
+fn converge(database: &mut Database, plan: &Plan, max_removals: usize) -> Result<usize, Vec<Conflict>> {
+    for steps in 0..100 {
+        let diff = Diff::new(plan, &database.snapshot, &GatewayLinks::default())?;
+        if diff.is_empty() {
+            return Ok(steps);
+        }
+        let step = diff.next_step(max_removals);
+        assert!(!step.changes.is_empty(), "no step out of {diff:#?}");
+        let transaction = Transaction::new(plan, &database.snapshot, &step);
+        database.transact(&transaction.operations).unwrap();
+        database.assert_no_tuple_twice();
+    }
+    panic!("no convergence in 100 steps");
+}
+
+proptest! {
+    /// From any prior state, with rows of others in it, a sync ends with an empty diff and the others' rows as they were.
+    #[test]
+    fn converges_and_leaves_others_alone(
+        (before, after) in changed_topologies(),
+        foreign in Foreign::any(),
+        drift in prop::collection::vec((any::<usize>(), 0u8..8), 0..6),
+        max_removals in 1usize..20,
+    ) {
+        let mut database = Database::with_foreign(&foreign);
+        let first = plan(&before);
+        converge(&mut database, &first, max_removals).unwrap();
+        database.attach(&foreign, &first);
+        for (index, kind) in drift {
+            database.drift(&first, index, kind);
+        }
+        let others = database.rows_not_of(&first.mesh);
+        let second = plan(&after);
+        prop_assert!(converge(&mut database, &second, max_removals).is_ok());
+        prop_assert_eq!(&database.rows_not_of(&first.mesh), &others);
+        prop_assert!(database.holds(&second));
+    }
+
+    /// A first sync of an empty switch is one transaction, and a second costs nothing.
+    #[test]
+    fn a_new_mesh_is_one_transaction(topology in topologies()) {
+        let mut database = Database::default();
+        let plan = plan(&topology);
+        let steps = converge(&mut database, &plan, MAX_REMOVALS).unwrap();
+        prop_assert_eq!(steps, usize::from(!plan.bridges.is_empty()));
+        prop_assert_eq!(converge(&mut database, &plan, MAX_REMOVALS), Ok(0));
+    }
+}
+
+fn two_hosts(key: u32, tenant: &str) -> Topology {
+    format!(
+        "mesh = {{ name = \"m\", underlay_mtu = 1500 }}
+         host = [{{ name = \"a\", underlay_ip = \"10.0.0.1\" }}, {{ name = \"b\", underlay_ip = \"10.0.0.2\" }}]
+         tenant = [{{ name = \"{tenant}\", key = {key}, subnet = \"10.1.0.0/24\", gateways = {{ a = \"10.1.0.1\" }} }}]"
+    )
+    .parse()
+    .unwrap()
+}
+
+/// Trap: `File exists` when a transaction removes a tunnel and adds another of the same tuple.
+#[test]
+fn a_tuple_changes_hands_in_two_steps() {
+    let mut database = Database::default();
+    converge(&mut database, &plan(&two_hosts(7, "old")), MAX_REMOVALS).unwrap();
+    let new = plan(&two_hosts(7, "new"));
+    let diff = Diff::new(&new, &database.snapshot, &GatewayLinks::default()).unwrap();
+    let step = diff.next_step(MAX_REMOVALS);
+    assert!(step.changes.iter().all(|change| !matches!(change, Change::AddTunnel { .. })));
+    assert_eq!(step.left, 1);
+    assert_eq!(converge(&mut database, &new, MAX_REMOVALS), Ok(2));
+}
+
+/// Trap: one removal of many tunnels takes far longer than several of a few.
+#[test]
+fn many_removals_are_cut_into_steps() {
+    let mut text = "mesh = { name = \"m\", underlay_mtu = 1500 }\n".to_owned();
+    for host in 0..1201 {
+        text += &format!(
+            "[[host]]\nname = \"h{host}\"\nunderlay_ip = \"10.0.{}.{}\"\n",
+            host / 250,
+            host % 250 + 1
+        );
+    }
+    let without: Topology = text.parse().unwrap();
+    let with: Topology =
+        format!("{text}[[tenant]]\nname = \"t\"\nkey = 1\nsubnet = \"10.9.0.0/16\"\n").parse().unwrap();
+    let mut database = Database::default();
+    assert_eq!(converge(&mut database, &plan(&with), MAX_REMOVALS), Ok(1));
+    assert_eq!(converge(&mut database, &plan(&without), MAX_REMOVALS), Ok(3));
+}
+
+/// Trap: an equal tuple of somebody else's gets packets that are ours, or ours get none; `010` is 8 to vswitchd.
+#[test]
+fn an_equal_tuple_of_somebody_elses_is_refused_by_name() {
+    for (key, local) in
+        [("8", Some("10.0.0.1")), ("010", Some("10.0.0.1")), ("0x8", None), ("4294967304", None)]
+    {
+        let mut database = Database::default();
+        database.foreign_tunnel("br-int", "vm-tun7", "gre", key, local, "10.0.0.2");
+        let conflicts = Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &GatewayLinks::default())
+            .unwrap_err();
+        let [conflict] = conflicts.as_slice() else { panic!("{conflicts:?}") };
+        let text = conflict.to_string();
+        assert!(
+            text.contains("vm-tun7") && text.contains("br-int") && text.contains("agent=other"),
+            "{text}"
+        );
+    }
+    for (kind, key, remote) in
+        [("gre", "9", "10.0.0.2"), ("gre", "8", "10.0.0.3"), ("vxlan", "8", "10.0.0.2")]
+    {
+        let mut database = Database::default();
+        database.foreign_tunnel("br-int", "vm-tun7", kind, key, Some("10.0.0.1"), remote);
+        assert!(
+            Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &GatewayLinks::default()).is_ok()
+        );
+    }
+}
+
+#[test]
+fn names_of_somebody_elses_are_refused() {
+    let mut database = Database::default();
+    database.foreign_tunnel("br-acme", "vm-tun7", "vxlan", "8", None, "10.0.0.2");
+    let conflicts =
+        Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &GatewayLinks::default()).unwrap_err();
+    insta::assert_snapshot!(conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+}
+
+/// Trap: a device that was made anew under its row passes no packets on the userspace datapath until the row is new.
+#[test]
+fn a_gateway_whose_device_was_made_anew_gets_a_new_row() {
+    let plan = plan(&two_hosts(8, "acme"));
+    let mut database = Database::default();
+    converge(&mut database, &plan, MAX_REMOVALS).unwrap();
+    let port = plan.bridges[0].gateway.as_ref().unwrap().port.clone();
+    database.interface_mut(port.as_str()).ifindex = Some(7);
+    let links =
+        |index| GatewayLinks { ifindex: HashMap::from([(port.clone(), index)]), ..GatewayLinks::default() };
+    assert!(Diff::new(&plan, &database.snapshot, &links(7)).unwrap().is_empty());
+    let diff = Diff::new(&plan, &database.snapshot, &links(8)).unwrap();
+    assert_eq!(diff.next_step(MAX_REMOVALS).left, 1, "{diff:?}");
+}
+
+#[test]
+fn a_diff_reads_well() {
+    let mut database = Database::default();
+    let plan = plan(&two_hosts(8, "acme"));
+    let lines = |diff: &Diff| diff.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let mut text = lines(&Diff::new(&plan, &database.snapshot, &GatewayLinks::default()).unwrap());
+    converge(&mut database, &plan, MAX_REMOVALS).unwrap();
+    for kind in 0..8 {
+        let mut drifted = database.clone();
+        drifted.drift(&plan, 0, kind);
+        text += &format!(
+            "\n\n{kind}\n{}",
+            lines(&Diff::new(&plan, &drifted.snapshot, &GatewayLinks::default()).unwrap())
+        );
+    }
+    insta::assert_snapshot!(text);
+}

@@ -96,7 +96,7 @@ fn every_fault_names_its_place_and_what_is_accepted() {
             "17:14 there is no [[host]] named `proxy9` | the hosts are: `proxy1`, `redis1`",
         ),
         ("ctid = \"101\"", "ctid = \"x\"", "18:25 `x` is not a container id"),
-        ("host = \"redis1\", ip", "host = \"nobody\", ip", "18:41 there is no [[host]] named `nobody`"),
+        ("host = \"redis1\", ip", "host = \"nobody\", ip", "18:39 there is no [[host]] named `nobody`"),
         ("hosts = [\"redis1\"]", "hosts = [\"redis1\", \"redis1\"]", "24:20 host `redis1` is used twice"),
         (
             "bridge = \"glx\"",

@@ -1,0 +1,222 @@
+//! One host's switch, connected: its OVSDB, its ovs-vswitchd's control socket, its links.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::diff::GatewayLinks;
+use crate::link::{GatewayError, GatewaySpec, Links, LinksOpenError, Netns, gateway_state};
+use crate::ovsdb::{
+    Client, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest, Operation,
+    OperationResult, TlsConfig, TransactError, Value,
+};
+use crate::plan::{GATEWAY_DEVICE, GatewayPort, Plan};
+use crate::snapshot::{ReadError, Snapshot};
+use crate::unixctl::{
+    self, FindError, ListedTunnel, ListedTunnelError, Unixctl, UnixctlError, parse_tunnels,
+};
+
+/// The database that ovs-vswitchd reads (ovs-vswitchd.conf.db(5)).
+pub const DATABASE: &str = "Open_vSwitch";
+
+/// Where a host's switch is.
+#[derive(Debug, Clone)]
+pub struct SwitchOptions {
+    /// Its OVSDB.
+    pub endpoint: Endpoint,
+    /// Keys for an `ssl:` endpoint.
+    pub tls: Option<TlsConfig>,
+    /// The directory of ovs-vswitchd's pid file and control socket. By default that of a `unix:` endpoint's socket.
+    pub rundir: Option<PathBuf>,
+    /// The network namespace that the host's devices are in; by default the caller's.
+    pub netns: Option<Netns>,
+    /// The longest that any single wait may take.
+    pub timeout: Duration,
+}
+
+impl SwitchOptions {
+    /// The switch behind this endpoint, in the caller's namespace, with 10 s for any wait.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, tls: None, rundir: None, netns: None, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Why a switch cannot be talked to, or what it says makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// OVSDB cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The host's links cannot be read.
+    #[error(transparent)]
+    Links(#[from] LinksOpenError),
+    /// A transaction failed for another reason than a change by somebody else meanwhile.
+    #[error(transparent)]
+    Transact(#[from] TransactError),
+    /// The monitor of the configuration number failed.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// The monitor of the configuration number was refused.
+    #[error("cannot watch the configuration number")]
+    Watch {
+        /// Why.
+        #[source]
+        source: crate::ovsdb::CallError,
+    },
+    /// The database's rows are not those of an Open vSwitch.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A gateway's link or namespace cannot be read or mended.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+}
+
+/// Why ovs-vswitchd's own view cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The control socket is not known: a database on another machine, or no run directory.
+    #[error("ovs-vswitchd's control socket is on the switch's own machine; {endpoint} is not")]
+    Remote {
+        /// The database's endpoint.
+        endpoint: Endpoint,
+    },
+    /// The control socket cannot be found.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// ovs-vswitchd does not answer.
+    #[error(transparent)]
+    Call(#[from] UnixctlError),
+    /// The list of tunnels is not one.
+    #[error(transparent)]
+    Tunnels(#[from] ListedTunnelError),
+}
+
+/// A connected switch.
+#[derive(Debug)]
+pub struct Switch {
+    pub(crate) client: Client,
+    pub(crate) links: Links,
+    rundir: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+}
+
+impl Switch {
+    /// Connects to OVSDB and to the kernel.
+    pub async fn connect(options: &SwitchOptions) -> Result<Self, SwitchError> {
+        let SwitchOptions { endpoint, tls, rundir, netns, timeout } = options;
+        let connect = ConnectOptions { tls: tls.clone(), deadline: *timeout, ..ConnectOptions::default() };
+        let client = Client::connect(endpoint, &connect).await?;
+        let links = match netns {
+            Some(netns) => Links::open_in(netns)?,
+            None => Links::open()?,
+        };
+        let beside = match endpoint {
+            Endpoint::Unix(path) => path.parent().map(std::path::Path::to_path_buf),
+            Endpoint::Tcp(_) | Endpoint::Ssl(_) => None,
+        };
+        let rundir = rundir.clone().or(beside);
+        Ok(Self { client, links: links.with_deadline(*timeout), rundir, timeout: *timeout })
+    }
+
+    /// The end of a wait that begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    pub(crate) async fn transact(
+        &self,
+        operations: &[Operation],
+    ) -> Result<Vec<OperationResult>, TransactError> {
+        self.client.transact(DATABASE, operations, self.deadline()).await
+    }
+
+    /// What OVSDB holds now, in one consistent read.
+    pub async fn snapshot(&self) -> Result<Snapshot, SwitchError> {
+        Ok(Snapshot::from_results(self.transact(&Snapshot::operations()).await?)?)
+    }
+
+    /// What the plan's gateways look like in the kernel.
+    pub async fn gateway_links(&self, plan: &Plan) -> Result<GatewayLinks, SwitchError> {
+        let mut links = GatewayLinks::default();
+        for bridge in &plan.bridges {
+            let Some(gateway) = &bridge.gateway else { continue };
+            let state = gateway_state(&self.links, &gateway_spec(gateway, bridge.mtu)).await?;
+            let problems = state.differs.iter().map(ToString::to_string).collect();
+            links.problems.insert(gateway.port.clone(), problems);
+            let device = self.links.get(gateway.port.as_str()).await.map_err(GatewayError::from)?;
+            if let Some(device) = device {
+                links.ifindex.insert(gateway.port.clone(), device.index);
+            }
+        }
+        Ok(links)
+    }
+
+    /// Runs a command of ovs-vswitchd's control socket (ovs-appctl(8)).
+    pub async fn control(&self, command: &str, arguments: &[&str]) -> Result<String, ControlError> {
+        let remote = || ControlError::Remote { endpoint: self.client.endpoint().clone() };
+        let path = unixctl::find(self.rundir.as_deref().ok_or_else(remote)?, "ovs-vswitchd")?;
+        let deadline = self.deadline();
+        let mut control = Unixctl::connect(path, deadline).await?;
+        Ok(control.call(command, arguments, deadline).await?)
+    }
+
+    /// The tunnels that ovs-vswitchd really has, whatever their rows say.
+    pub async fn listed_tunnels(&self) -> Result<Vec<ListedTunnel>, ControlError> {
+        Ok(parse_tunnels(&self.control("ofproto/list-tunnels", &[]).await?)?)
+    }
+
+    /// Watches `cur_cfg`.
+    pub(crate) async fn watch(&self) -> Result<Watch, SwitchError> {
+        let request = MonitorRequest::new().table("Open_vSwitch", ["cur_cfg"]);
+        let (initial, monitor) = self
+            .client
+            .monitor(DATABASE, &request, self.deadline())
+            .await
+            .map_err(|source| SwitchError::Watch { source })?;
+        let mut watch = Watch { monitor, reached: 0 };
+        watch.note(&initial);
+        Ok(watch)
+    }
+}
+
+/// What [`crate::link`] has to know of a planned gateway.
+pub(crate) fn gateway_spec(gateway: &GatewayPort, mtu: u16) -> GatewaySpec {
+    let GatewayPort { port, netns, address } = gateway;
+    GatewaySpec {
+        host_device: port.clone(),
+        netns: netns.clone(),
+        device: GATEWAY_DEVICE.to_owned(),
+        address: *address,
+        mtu: u32::from(mtu),
+    }
+}
+
+/// Follows the configuration number that ovs-vswitchd has reached.
+pub(crate) struct Watch {
+    monitor: Monitor,
+    pub(crate) reached: i64,
+}
+
+impl Watch {
+    fn note(&mut self, updates: &crate::ovsdb::Updates) {
+        for (_, update) in updates.table("Open_vSwitch") {
+            let number = update.current().and_then(|row| row.get("cur_cfg")).map(Value::integer);
+            if let Some(Ok(number)) = number {
+                self.reached = number;
+            }
+        }
+    }
+
+    /// Waits until ovs-vswitchd has come to this configuration; false if it has not by the deadline.
+    pub(crate) async fn wait(&mut self, wanted: i64, deadline: Instant) -> Result<bool, MonitorError> {
+        while self.reached < wanted {
+            match self.monitor.next(deadline).await {
+                Ok(updates) => self.note(&updates),
+                Err(MonitorError::Deadline { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}

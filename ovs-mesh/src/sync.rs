@@ -1,0 +1,368 @@
+//! Makes a switch what the plan says: the thin shell around plan, diff and transaction.
+//!
+//! Each round reads the switch anew, commits one guarded step and waits until ovs-vswitchd has applied it. Nothing is
+//! remembered between rounds but what was done, so a sync that is killed at any moment is finished by the next.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use crate::diff::{Change, Conflict, Diff, KeptBridge, MAX_REMOVALS};
+use crate::link::{GatewayError, ensure_gateway, remove_gateway};
+use crate::lower::Transaction;
+use crate::names::{HostName, MeshName, PortName};
+use crate::ovsdb::{OperationError, OperationResult, TransactError, Value};
+use crate::plan::Plan;
+use crate::snapshot::Snapshot;
+use crate::status::{Object, ObjectKind, State, Traffic, assess};
+use crate::switch::{Switch, SwitchError, Watch, gateway_spec};
+use crate::underlay;
+
+/// What a sync did, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// The host.
+    pub host: HostName,
+    /// What was changed, in order; empty if everything was as planned.
+    pub changes: Vec<Change>,
+    /// Transactions committed.
+    pub transactions: u32,
+    /// Bridges that are no longer planned but carry ports of somebody else.
+    pub kept: Vec<KeptBridge>,
+    /// Planned objects that are configured but that ovs-vswitchd cannot set up.
+    pub failing: Vec<Object>,
+    /// What is not wrong with the switch but keeps the mesh from working as it should.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Whether everything that was committed was applied.
+    pub fn is_applied(&self) -> bool {
+        self.failing.is_empty()
+    }
+}
+
+/// Every object's state, as `ovsmesh status` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// The host.
+    pub host: HostName,
+    /// The objects, bridge by bridge.
+    pub objects: Vec<Object>,
+    /// Rows of somebody else that the plan cannot stand beside, in words.
+    pub conflicts: Vec<String>,
+    /// Bridges that are no longer planned but carry ports of somebody else.
+    pub kept: Vec<KeptBridge>,
+    /// What keeps the mesh from working as it should.
+    pub warnings: Vec<String>,
+}
+
+impl Status {
+    /// Whether a sync would change something, or be refused.
+    pub fn has_drift(&self) -> bool {
+        !self.conflicts.is_empty() || self.objects.iter().any(|object| object.state.is_drift())
+    }
+
+    /// Whether ovs-vswitchd has not applied, or cannot apply, something that is configured.
+    pub fn has_failures(&self) -> bool {
+        self.objects.iter().any(|object| matches!(object.state, State::Failing { .. } | State::Configured))
+    }
+}
+
+/// Why a sync did not converge.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The switch or the kernel failed.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    /// Rows of somebody else are in the way; nothing was changed.
+    #[error("rows of somebody else are in the way:\n{}", list(.0))]
+    Conflicts(Vec<Conflict>),
+    /// Somebody else kept changing the same rows; nothing of the last attempt was committed.
+    #[error("gave up after {attempts} attempts: somebody else keeps changing the same rows")]
+    Contended {
+        /// The transactions that were tried.
+        attempts: u32,
+    },
+    /// OVSDB has it, ovs-vswitchd has not applied it in time.
+    #[error(
+        "committed, not applied: ovs-vswitchd is at configuration {reached}, not yet at {wanted}, after {waited:?}"
+    )]
+    NotApplied {
+        /// The configuration number asked for.
+        wanted: i64,
+        /// The one that ovs-vswitchd has reached.
+        reached: i64,
+        /// How long it was waited for.
+        waited: Duration,
+        /// What was committed.
+        committed: Vec<Change>,
+    },
+}
+
+impl From<TransactError> for SyncError {
+    fn from(error: TransactError) -> Self {
+        Self::Switch(error.into())
+    }
+}
+
+fn list(conflicts: &[Conflict]) -> String {
+    conflicts.iter().map(|conflict| format!("  {conflict}")).collect::<Vec<_>>().join("\n")
+}
+
+/// What a sync tells while it runs, for a progress bar.
+pub trait Progress {
+    /// A step of so many changes is committed; so many are left.
+    fn step(&mut self, done: usize, left: usize);
+}
+
+impl Progress for () {
+    fn step(&mut self, _done: usize, _left: usize) {}
+}
+
+/// What a sync would change.
+pub async fn dry_run(switch: &Switch, plan: &Plan) -> Result<Diff, SyncError> {
+    let links = switch.gateway_links(plan).await?;
+    let snapshot = switch.snapshot().await?;
+    Diff::new(plan, &snapshot, &links).map_err(SyncError::Conflicts)
+}
+
+/// Makes the switch what the plan says, and waits until ovs-vswitchd has it.
+///
+/// A second sync finds nothing to do and writes nothing. Any number may run at once.
+pub async fn sync(switch: &Switch, plan: &Plan, progress: &mut dyn Progress) -> Result<Report, SyncError> {
+    let mut run = Run { switch, plan, watch: None, changes: Vec::new(), transactions: 0, attempts: 0 };
+    let kept = run.converge(progress).await?;
+    run.report(kept).await
+}
+
+/// What every object has come to.
+pub async fn status(switch: &Switch, plan: &Plan) -> Result<Status, SyncError> {
+    let links = switch.gateway_links(plan).await?;
+    let snapshot = switch.snapshot().await?;
+    let (diff, conflicts) = match Diff::new(plan, &snapshot, &links) {
+        Ok(diff) => (diff, Vec::new()),
+        Err(conflicts) => (Diff::default(), conflicts),
+    };
+    let mut warnings = Vec::new();
+    let listed = switch.listed_tunnels().await;
+    let listed =
+        listed.map_err(|error| warnings.push(format!("tunnels not checked in ovs-vswitchd: {error}"))).ok();
+    let mut objects = assess(plan, &snapshot, &diff, listed.as_deref());
+    add_traffic(switch, &mut objects).await?;
+    if snapshot.cur_cfg < snapshot.next_cfg {
+        warnings.push(format!(
+            "ovs-vswitchd is at configuration {}, not yet at {}",
+            snapshot.cur_cfg, snapshot.next_cfg
+        ));
+    }
+    warnings.extend(underlay_warnings(switch, plan, &snapshot).await);
+    Ok(Status {
+        mesh: plan.mesh.clone(),
+        host: plan.host.clone(),
+        objects,
+        conflicts: conflicts.iter().map(ToString::to_string).collect(),
+        kept: diff.kept,
+        warnings,
+    })
+}
+
+async fn underlay_warnings(switch: &Switch, plan: &Plan, snapshot: &Snapshot) -> Vec<String> {
+    if !underlay::is_userspace(plan) {
+        return Vec::new();
+    }
+    match switch.control("ovs/route/show", &[]).await {
+        Ok(routes) => underlay::missing_routes(plan, snapshot, &routes),
+        Err(error) => vec![format!("underlay not checked: {error}")],
+    }
+}
+
+async fn add_traffic(switch: &Switch, objects: &mut [Object]) -> Result<(), SyncError> {
+    let select = crate::ovsdb::Operation::select_all("Interface", ["name", "statistics"]);
+    let rows =
+        switch.transact(&[select]).await?.pop().and_then(OperationResult::into_rows).unwrap_or_default();
+    let mut traffic = std::collections::HashMap::new();
+    for row in &rows {
+        let (Some(Ok(name)), Some(Value::Map(statistics))) =
+            (row.get("name").map(Value::as_str), row.get("statistics"))
+        else {
+            continue;
+        };
+        let read = |key: &str| {
+            let value = statistics.get(&crate::ovsdb::Atom::String(key.to_owned()));
+            value
+                .and_then(|atom| Value::from(atom.clone()).integer().ok())
+                .and_then(|n| u64::try_from(n).ok())
+        };
+        if let (Some(rx_packets), Some(tx_packets)) = (read("rx_packets"), read("tx_packets")) {
+            traffic.insert(name, Traffic { rx_packets, tx_packets });
+        }
+    }
+    for object in objects.iter_mut().filter(|object| object.kind != ObjectKind::Bridge) {
+        object.traffic = traffic.get(object.name.as_str()).copied();
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    switch: &'a Switch,
+    plan: &'a Plan,
+    watch: Option<Watch>,
+    changes: Vec<Change>,
+    transactions: u32,
+    attempts: u32,
+}
+
+impl Run<'_> {
+    /// Commits step after step until nothing differs.
+    async fn converge(&mut self, progress: &mut dyn Progress) -> Result<Vec<KeptBridge>, SyncError> {
+        let mut give_up = self.switch.deadline();
+        loop {
+            let links = self.switch.gateway_links(self.plan).await?;
+            let snapshot = self.switch.snapshot().await?;
+            let diff = Diff::new(self.plan, &snapshot, &links).map_err(SyncError::Conflicts)?;
+            if diff.is_empty() {
+                self.applied(snapshot.next_cfg).await?;
+                return Ok(diff.kept);
+            }
+            let mended = self.mend_links(&diff).await?;
+            let step = diff.next_step(MAX_REMOVALS);
+            let rows: Vec<&Change> = step
+                .changes
+                .iter()
+                .copied()
+                .filter(|change| !matches!(change, Change::FixLink { .. }))
+                .collect();
+            if !rows.is_empty() {
+                if self.watch.is_none() {
+                    self.watch = Some(self.switch.watch().await?);
+                }
+                self.attempts += 1;
+                let Some(wanted) = self.commit(&Transaction::new(self.plan, &snapshot, &step)).await? else {
+                    if Instant::now() >= give_up {
+                        return Err(SyncError::Contended { attempts: self.attempts });
+                    }
+                    sleep(Duration::from_millis(5)).await;
+                    continue;
+                };
+                self.transactions += 1;
+                self.changes.extend(rows.iter().copied().cloned());
+                progress.step(self.changes.len(), step.left);
+                self.applied(wanted).await?;
+            }
+            give_up = self.switch.deadline();
+            // A device that was just made anew may have outdated its row: look again.
+            if step.left == 0 && !mended {
+                return Ok(diff.kept);
+            }
+        }
+    }
+
+    /// The kernel's part of a diff: what goes goes before its row, what comes is there before its row.
+    async fn mend_links(&mut self, diff: &Diff) -> Result<bool, SyncError> {
+        let mut mended = false;
+        for change in &diff.changes {
+            match change {
+                Change::FixLink { gateway, mtu, .. } => {
+                    let spec = gateway_spec(gateway, *mtu);
+                    ensure_gateway(&self.switch.links, &spec).await.map_err(SwitchError::from)?;
+                    self.changes.push(change.clone());
+                    mended = true;
+                }
+                Change::RemovePort { port, gateway: Some(netns), .. } => {
+                    let Ok(device) = port.parse::<PortName>() else { continue };
+                    match remove_gateway(&self.switch.links, &device, netns).await {
+                        // Not the mesh's device: its row goes, the device stays its owner's.
+                        Ok(_) | Err(GatewayError::Foreign { .. }) => {}
+                        Err(error) => return Err(SwitchError::from(error).into()),
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(mended)
+    }
+
+    /// The configuration number to wait for; none if somebody else changed what the step was computed from.
+    async fn commit(&self, transaction: &Transaction) -> Result<Option<i64>, SyncError> {
+        let results = match self.switch.transact(&transaction.operations).await {
+            Ok(results) => results,
+            Err(TransactError::Refused {
+                error:
+                    OperationError::WaitTimedOut
+                    | OperationError::ConstraintViolation
+                    | OperationError::ReferentialIntegrityViolation,
+                ..
+            }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let next_cfg = results.into_iter().nth(transaction.next_cfg_at).and_then(OperationResult::into_rows);
+        let next_cfg =
+            next_cfg.and_then(|rows| rows.into_iter().next()).and_then(|row| row.get("next_cfg").cloned());
+        match next_cfg.as_ref().map(Value::integer) {
+            Some(Ok(number)) => Ok(Some(number)),
+            _ => Err(SwitchError::from(crate::snapshot::ReadError::Shape).into()),
+        }
+    }
+
+    /// Waits until ovs-vswitchd is done with a configuration, this sync's own or one that it found.
+    async fn applied(&mut self, wanted: i64) -> Result<(), SyncError> {
+        let deadline = self.switch.deadline();
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            None => self.watch.insert(self.switch.watch().await?),
+        };
+        if watch.wait(wanted, deadline).await.map_err(SwitchError::from)? {
+            return Ok(());
+        }
+        Err(SyncError::NotApplied {
+            wanted,
+            reached: watch.reached,
+            waited: self.switch.timeout,
+            committed: std::mem::take(&mut self.changes),
+        })
+    }
+
+    async fn report(mut self, kept: Vec<KeptBridge>) -> Result<Report, SyncError> {
+        let mut warnings = Vec::new();
+        let mut failing = self.failing(&mut warnings).await?;
+        if !failing.is_empty() {
+            // A tunnel that failed because its tuple was not free yet stays failed until the next reconfiguration.
+            let snapshot = self.switch.snapshot().await?;
+            if let Some(wanted) = self.commit(&Transaction::reconfigure(&snapshot)).await? {
+                self.applied(wanted).await?;
+            }
+            warnings.clear();
+            failing = self.failing(&mut warnings).await?;
+        }
+        Ok(Report {
+            mesh: self.plan.mesh.clone(),
+            host: self.plan.host.clone(),
+            changes: self.changes,
+            transactions: self.transactions,
+            kept,
+            failing,
+            warnings,
+        })
+    }
+
+    /// Converged means applied: each interface has its `ofport`, no `error`, and stands in ovs-vswitchd's own list.
+    async fn failing(&self, warnings: &mut Vec<String>) -> Result<Vec<Object>, SyncError> {
+        let snapshot = self.switch.snapshot().await?;
+        let listed = self.switch.listed_tunnels().await;
+        let listed = listed
+            .map_err(|error| warnings.push(format!("tunnels not checked in ovs-vswitchd: {error}")))
+            .ok();
+        warnings.extend(underlay_warnings(self.switch, self.plan, &snapshot).await);
+        let objects = assess(self.plan, &snapshot, &Diff::default(), listed.as_deref());
+        let failing = objects
+            .into_iter()
+            .filter(|object| object.kind != ObjectKind::Container && object.state != State::Applied);
+        Ok(failing.collect())
+    }
+}
