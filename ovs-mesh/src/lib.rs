@@ -1,4 +1,5 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
+mod attach;
 mod diff;
 pub mod link;
 mod lower;
@@ -6,6 +7,7 @@ mod mesh;
 mod names;
 pub mod ovsdb;
 mod plan;
+mod render;
 mod snapshot;
 mod status;
 mod switch;
@@ -16,10 +18,11 @@ mod topology;
 mod underlay;
 pub mod unixctl;
 
+pub use attach::{AttachError, Attachment, Decision, attach, decide, detach};
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, MAX_REMOVALS, Step,
 };
-pub use lower::Transaction;
+pub use lower::lower;
 pub use mesh::{Mesh, TunnelEnd};
 pub use names::{
     BridgeName, Ctid, HostName, Local, MeshName, NameError, NetnsName, PortName, Remote, TenantName,
@@ -29,6 +32,7 @@ pub use plan::{
     Bridge, CTID_ID, GATEWAY_DEVICE, GATEWAY_ID, GatewayPort, MAC_TABLE_SIZE, MESH_ID, PEER_ID, Plan,
     PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,
 };
+pub use render::OvsVsctl;
 pub use snapshot::{
     BridgeRow, EffectiveTuple, InterfaceRow, PortRole, PortRow, ReadError, Snapshot, StringMap, TunnelClass,
 };

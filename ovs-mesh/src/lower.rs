@@ -13,38 +13,13 @@ use crate::ovsdb::{Atom, Mutation, Mutator, Operation, Row, Value};
 use crate::plan::{GATEWAY_ID, PEER_ID, Plan, Tunnel};
 use crate::snapshot::{Snapshot, StringMap};
 
-/// A transaction, and where in its results the configuration number stands that it asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Transaction {
-    /// The operations, in order.
-    pub operations: Vec<Operation>,
-    /// The index of the `select` that reads `next_cfg` back.
-    pub next_cfg_at: usize,
-}
-
-impl Transaction {
-    /// Lowers a step that was computed from this snapshot.
-    pub fn new(plan: &Plan, snapshot: &Snapshot, step: &Step<'_>) -> Self {
-        let mut lowering = Lowering::new(plan, snapshot);
-        for change in &step.changes {
-            lowering.change(change);
-        }
-        lowering.finish()
+/// The operations of a step that was computed from this snapshot: guards first, then the changes.
+pub fn lower(plan: &Plan, snapshot: &Snapshot, step: &Step<'_>) -> Vec<Operation> {
+    let mut lowering = Lowering::new(plan, snapshot);
+    for change in &step.changes {
+        lowering.change(change);
     }
-
-    /// Only asks ovs-vswitchd to look at its whole configuration again.
-    pub fn reconfigure(snapshot: &Snapshot) -> Self {
-        close(Vec::new(), snapshot, Vec::new())
-    }
-}
-
-/// Bumps `next_cfg` with whatever else changes in the root row, and reads it back.
-fn close(mut operations: Vec<Operation>, snapshot: &Snapshot, mut root: Vec<Mutation>) -> Transaction {
-    root.push(Mutation::new("next_cfg", Mutator::Add, 1));
-    operations.push(Operation::mutate_row("Open_vSwitch", snapshot.root, root));
-    let next_cfg_at = operations.len();
-    operations.push(Operation::select_all("Open_vSwitch", ["next_cfg"]));
-    Transaction { operations, next_cfg_at }
+    lowering.finish()
 }
 
 /// What happens to one bridge's set of ports.
@@ -217,7 +192,7 @@ impl<'a> Lowering<'a> {
         self.operations.push(Operation::mutate_row(table, uuid, mutations));
     }
 
-    fn finish(mut self) -> Transaction {
+    fn finish(mut self) -> Vec<Operation> {
         let mut added_bridges = Vec::new();
         for (name, mut columns) in std::mem::take(&mut self.new_bridges) {
             let ports = self.sets.remove(name.as_str()).unwrap_or_default();
@@ -252,8 +227,10 @@ impl<'a> Lowering<'a> {
         }
         let guards =
             self.guards.into_iter().map(|((table, uuid), row)| Operation::guard_row(table, uuid, row));
-        let operations = guards.chain(self.operations).collect();
-        close(operations, self.snapshot, root)
+        if !root.is_empty() {
+            self.operations.push(Operation::mutate_row("Open_vSwitch", self.snapshot.root, root));
+        }
+        guards.chain(self.operations).collect()
     }
 }
 

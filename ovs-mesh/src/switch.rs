@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::diff::GatewayLinks;
 use crate::link::{GatewayError, GatewaySpec, Links, LinksOpenError, Netns, gateway_state};
 use crate::ovsdb::{
-    Client, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest, Operation,
-    OperationResult, TlsConfig, TransactError, Value,
+    Client, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest, Mutation, Mutator,
+    Operation, OperationError, OperationResult, TlsConfig, TransactError, Value,
 };
 use crate::plan::{GATEWAY_DEVICE, GatewayPort, Plan};
 use crate::snapshot::{ReadError, Snapshot};
@@ -129,6 +130,34 @@ impl Switch {
         operations: &[Operation],
     ) -> Result<Vec<OperationResult>, TransactError> {
         self.client.transact(DATABASE, operations, self.deadline()).await
+    }
+
+    /// Commits operations and asks ovs-vswitchd to apply them: the configuration number to wait for, or none if
+    /// somebody else has changed what they were computed from, so that nothing was committed.
+    pub(crate) async fn commit(
+        &self,
+        root: Uuid,
+        mut operations: Vec<Operation>,
+    ) -> Result<Option<i64>, SwitchError> {
+        let next = Mutation::new("next_cfg", Mutator::Add, 1);
+        operations.push(Operation::mutate_row("Open_vSwitch", root, vec![next]));
+        operations.push(Operation::select_all("Open_vSwitch", ["next_cfg"]));
+        let results = match self.transact(&operations).await {
+            Ok(results) => results,
+            Err(TransactError::Refused {
+                error:
+                    OperationError::WaitTimedOut
+                    | OperationError::ConstraintViolation
+                    | OperationError::ReferentialIntegrityViolation,
+                ..
+            }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let rows = results.into_iter().last().and_then(OperationResult::into_rows).unwrap_or_default();
+        match rows.first().and_then(|row| row.get("next_cfg")).map(Value::integer) {
+            Some(Ok(number)) => Ok(Some(number)),
+            _ => Err(ReadError::Shape.into()),
+        }
     }
 
     /// What OVSDB holds now, in one consistent read.

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::diff::{Change, Conflict, Diff, KeptBridge, MAX_REMOVALS};
 use crate::link::{GatewayError, ensure_gateway, remove_gateway};
-use crate::lower::Transaction;
+use crate::lower::lower;
 use crate::names::{HostName, MeshName, PortName};
-use crate::ovsdb::{OperationError, OperationResult, TransactError, Value};
+use crate::ovsdb::{OperationResult, TransactError, Value};
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::status::{Object, ObjectKind, State, Traffic, assess};
@@ -243,7 +243,8 @@ impl Run<'_> {
                     self.watch = Some(self.switch.watch().await?);
                 }
                 self.attempts += 1;
-                let Some(wanted) = self.commit(&Transaction::new(self.plan, &snapshot, &step)).await? else {
+                let operations = lower(self.plan, &snapshot, &step);
+                let Some(wanted) = self.switch.commit(snapshot.root, operations).await? else {
                     if Instant::now() >= give_up {
                         return Err(SyncError::Contended { attempts: self.attempts });
                     }
@@ -288,28 +289,6 @@ impl Run<'_> {
         Ok(mended)
     }
 
-    /// The configuration number to wait for; none if somebody else changed what the step was computed from.
-    async fn commit(&self, transaction: &Transaction) -> Result<Option<i64>, SyncError> {
-        let results = match self.switch.transact(&transaction.operations).await {
-            Ok(results) => results,
-            Err(TransactError::Refused {
-                error:
-                    OperationError::WaitTimedOut
-                    | OperationError::ConstraintViolation
-                    | OperationError::ReferentialIntegrityViolation,
-                ..
-            }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let next_cfg = results.into_iter().nth(transaction.next_cfg_at).and_then(OperationResult::into_rows);
-        let next_cfg =
-            next_cfg.and_then(|rows| rows.into_iter().next()).and_then(|row| row.get("next_cfg").cloned());
-        match next_cfg.as_ref().map(Value::integer) {
-            Some(Ok(number)) => Ok(Some(number)),
-            _ => Err(SwitchError::from(crate::snapshot::ReadError::Shape).into()),
-        }
-    }
-
     /// Waits until ovs-vswitchd is done with a configuration, this sync's own or one that it found.
     async fn applied(&mut self, wanted: i64) -> Result<(), SyncError> {
         let deadline = self.switch.deadline();
@@ -334,7 +313,7 @@ impl Run<'_> {
         if !failing.is_empty() {
             // A tunnel that failed because its tuple was not free yet stays failed until the next reconfiguration.
             let snapshot = self.switch.snapshot().await?;
-            if let Some(wanted) = self.commit(&Transaction::reconfigure(&snapshot)).await? {
+            if let Some(wanted) = self.switch.commit(snapshot.root, Vec::new()).await? {
                 self.applied(wanted).await?;
             }
             warnings.clear();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lower::Transaction;
+use crate::lower::lower;
 use crate::testing::model::{Database, Foreign};
 use crate::testing::{changed_topologies, topologies};
 use crate::topology::Topology;
@@ -18,8 +18,8 @@ fn converge(database: &mut Database, plan: &Plan, max_removals: usize) -> Result
         }
         let step = diff.next_step(max_removals);
         assert!(!step.changes.is_empty(), "no step out of {diff:#?}");
-        let transaction = Transaction::new(plan, &database.snapshot, &step);
-        database.transact(&transaction.operations).unwrap();
+        let operations = lower(plan, &database.snapshot, &step);
+        database.transact(&operations).unwrap();
         database.assert_no_tuple_twice();
     }
     panic!("no convergence in 100 steps");

@@ -88,3 +88,10 @@ fn names_are_spread_and_stable() {
     insta::assert_debug_snapshot!(pinned);
     assert!(names.iter().all(|name| name.as_str().parse::<PortName>().is_ok()));
 }
+
+#[test]
+fn a_plan_reads_well_and_as_commands() {
+    let topology: Topology = include_str!("../../../examples/ha-redis.toml").parse().unwrap();
+    let plan = Plan::new(&topology, &"proxy1".parse().unwrap()).unwrap();
+    insta::assert_snapshot!(format!("{plan}\n{}", plan.ovs_vsctl()));
+}
