@@ -231,6 +231,11 @@ impl Netns {
 
     /// The processes whose network namespace this is, in order of their ids (`ip netns pids`).
     pub fn pids(&self) -> io::Result<Vec<u32>> {
+        Self::pids_of(&[self.id])
+    }
+
+    /// The processes of several namespaces, found in one look at `/proc`.
+    pub fn pids_of(ids: &[NetnsId]) -> io::Result<Vec<u32>> {
         let mut pids = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
@@ -238,7 +243,7 @@ impl Netns {
                 continue;
             };
             // A process may end, or be one that we may not look into, between the listing and here.
-            if NetnsId::of(&entry.path().join("ns/net")).is_ok_and(|id| id == self.id) {
+            if NetnsId::of(&entry.path().join("ns/net")).is_ok_and(|id| ids.contains(&id)) {
                 pids.push(pid);
             }
         }

@@ -1,0 +1,111 @@
+//! Takes a lab down, in whatever state it is.
+
+use std::io;
+use std::time::Duration;
+
+use ovs_mesh::link::{Netns, NetnsError};
+use ovs_mesh::{MeshName, NetnsName};
+use serde::Serialize;
+
+use crate::plan::LabPlan;
+use crate::process::{Daemon, end};
+use crate::state::{Claim, Lab, StateError, hold, read, remove};
+
+/// How long a process may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to be gone once it is killed.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What taking a lab down found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct DownReport {
+    /// Whether there was anything of the lab.
+    pub found: bool,
+    /// The processes that were ended.
+    pub processes: usize,
+    /// Those of them that did not end when asked, and were killed.
+    pub killed: usize,
+    /// The network namespaces that were removed.
+    pub netns: usize,
+}
+
+/// Why a lab is not wholly down. Taking it down again goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum DownError {
+    /// Its state could not be read or removed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A namespace could not be removed.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// Its processes could not be found or signalled.
+    #[error("cannot end the processes of lab `{lab}`")]
+    Processes {
+        /// The lab.
+        lab: MeshName,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Processes are still there.
+    #[error("processes {pids:?} of lab `{lab}` are still there {} s after they were to end", DEADLINE.as_secs())]
+    StillThere {
+        /// The lab.
+        lab: MeshName,
+        /// Their ids.
+        pids: Vec<u32>,
+    },
+}
+
+impl Lab {
+    /// Ends every process of the lab and removes its namespaces and its state. Idempotent, and complete after a crash
+    /// at any moment of the lab's coming up; a lab that is not there is nothing to do.
+    ///
+    /// A process is the lab's when its network namespace is, whatever it is (but never the caller), or when it is an
+    /// OVS daemon with one of the lab's run directories.
+    pub fn down(name: &MeshName) -> Result<DownReport, DownError> {
+        let Some(claim) = hold(name)? else { return Ok(DownReport::default()) };
+        if let Some(plan) = read(name)? {
+            return take_down(&plan, &claim);
+        }
+        remove(name)?;
+        Ok(DownReport { found: true, ..DownReport::default() })
+    }
+}
+
+/// The same for a lab that is held.
+pub(crate) fn take_down(plan: &LabPlan, _held: &Claim) -> Result<DownReport, DownError> {
+    let names: Vec<&NetnsName> = plan.netns().map(|(netns, _)| netns).collect();
+    let ended = end(|| processes(plan, &names), PATIENCE, DEADLINE)
+        .map_err(|source| DownError::Processes { lab: plan.name.clone(), source })?;
+    if !ended.left.is_empty() {
+        return Err(DownError::StillThere { lab: plan.name.clone(), pids: ended.left });
+    }
+    let mut netns = 0;
+    for name in names {
+        netns += usize::from(Netns::delete(name)?);
+    }
+    remove(&plan.name)?;
+    Ok(DownReport { found: true, processes: ended.found, killed: ended.killed, netns })
+}
+
+fn processes(plan: &LabPlan, names: &[&NetnsName]) -> io::Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    for name in names {
+        match Netns::open(name) {
+            Ok(netns) => ids.push(netns.id()),
+            // Not made yet, or removed by an earlier attempt.
+            Err(NetnsError::Absent { .. } | NetnsError::NotMounted { .. }) => {}
+            Err(why) => return Err(io::Error::other(why)),
+        }
+    }
+    let mut pids = Netns::pids_of(&ids)?;
+    for host in &plan.hosts {
+        for daemon in Daemon::ALL {
+            pids.extend(daemon.pids(&host.dir)?);
+        }
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}

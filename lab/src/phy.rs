@@ -1,0 +1,86 @@
+//! A host of a lab: its Open vSwitch, and the bridge that carries its underlay address.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ovs_mesh::link::{Links, Netns};
+use tokio::time::sleep;
+
+use crate::plan::HostPlan;
+use crate::preflight::Programs;
+use crate::process::Daemon;
+use crate::program::{ProgramError, Surroundings};
+use crate::up::UpError;
+
+/// The bridge between a host's network card and its underlay address. The userspace datapath finds its way to other
+/// hosts only through a bridge of its own kind.
+pub(crate) const BRIDGE: &str = "br-phy";
+/// The host's network card.
+pub(crate) const CARD: &str = "eth0";
+/// How long vswitchd may take to bring the bridge's device to the underlay's MTU.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Starts the host's daemons and makes its bridge. Blocks for as long as the programs run.
+pub(crate) fn start(host: &HostPlan, netns: &Netns, programs: &Programs) -> Result<(), ProgramError> {
+    let dir = &host.dir;
+    match fs::create_dir(dir) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            let program = Daemon::OvsdbServer.name().to_owned();
+            return Err(ProgramError::Run { program, host: host.name.clone(), source });
+        }
+        _ => {}
+    }
+    let here = Surroundings { host: &host.name, netns, dir };
+    let text = |path: PathBuf| path.display().to_string();
+    let database = text(dir.join("conf.db"));
+    let schema = text(programs.schema.clone());
+    here.run(&programs.ovsdb_tool, &["create".to_owned(), database.clone(), schema])?;
+    let mut server = daemon(Daemon::OvsdbServer, host);
+    server.extend([format!("--remote=punix:{}", host.db_socket().display()), database]);
+    here.run(&programs.ovsdb_server, &server)?;
+    let mut switch = daemon(Daemon::OvsVswitchd, host);
+    switch.push(format!("unix:{}", host.db_socket().display()));
+    here.run(&programs.ovs_vswitchd, &switch)?;
+    // With the operator's own tool: what it makes is nobody's but the host's, as a real host's card is.
+    let bridge = format!(
+        "--db=unix:{} --timeout=25 -- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD}",
+        host.db_socket().display()
+    );
+    here.run(&programs.ovs_vsctl, &bridge.split(' ').map(str::to_owned).collect::<Vec<_>>())
+}
+
+fn daemon(daemon: Daemon, host: &HostPlan) -> Vec<String> {
+    vec![
+        daemon.pidfile_argument(&host.dir),
+        format!("--log-file={}", host.dir.join(daemon.name()).with_extension("log").display()),
+        "--detach".to_owned(),
+        "--no-chdir".to_owned(),
+        "-vconsole:err".to_owned(),
+        "-vsyslog:off".to_owned(),
+    ]
+}
+
+/// Gives the bridge's device the underlay address, and waits until it has the underlay's MTU.
+///
+/// vswitchd sets that MTU itself, to the smallest of the bridge's ports.
+pub(crate) async fn address(host: &HostPlan, links: &Links, mtu: u32) -> Result<(), UpError> {
+    let started = Instant::now();
+    loop {
+        let found = links.get(BRIDGE).await?;
+        match &found {
+            Some(link) if !link.up => {
+                links.set_up(BRIDGE).await?;
+                links.add_address(BRIDGE, host.underlay_address).await?;
+            }
+            Some(link) if link.mtu == mtu => return Ok(()),
+            _ if started.elapsed() > DEADLINE => {
+                let found = found.map_or(0, |link| link.mtu);
+                return Err(UpError::Bridge { host: host.name.clone(), mtu, found });
+            }
+            _ => sleep(PAUSE).await,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The labs' state directories: who has which name, and what each lab consists of.
+//!
+//! A state directory appears with its manifest in it, in one rename, before anything else of the lab exists; one
+//! without a manifest is what a removal that was cut short left. Whoever changes a lab holds a lock on its directory.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use ovs_mesh::link::Netns;
+use ovs_mesh::{HostName, MeshName, NetnsName};
+
+use crate::plan::{BASE, HostPlan, LabPlan, state_dir};
+
+const MANIFEST: &str = "lab.json";
+/// How long another process may hold a lab: as long as one takes to come up.
+const DEADLINE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Why the state of a lab could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// There is no such lab.
+    #[error("there is no lab `{name}`; `ovsmesh lab up` makes one")]
+    Absent {
+        /// The lab.
+        name: MeshName,
+    },
+    /// A lab of that name is there.
+    #[error("lab `{name}` is up already; `ovsmesh lab down --name {name}` takes it down")]
+    AlreadyUp {
+        /// The lab.
+        name: MeshName,
+    },
+    /// A namespace that the lab would make is somebody else's, and would be lost when the lab goes down.
+    #[error(
+        "network namespace `{netns}` ({what} of the lab) is there already; remove it or choose another lab name"
+    )]
+    NetnsTaken {
+        /// The namespace.
+        netns: NetnsName,
+        /// What it would be.
+        what: String,
+    },
+    /// A namespace that the lab would make belongs to another lab.
+    #[error(
+        "network namespace `{netns}` ({what} of the lab) belongs to lab `{lab}`; choose another lab name"
+    )]
+    NetnsOfLab {
+        /// The namespace.
+        netns: NetnsName,
+        /// What it would be.
+        what: String,
+        /// The other lab.
+        lab: MeshName,
+    },
+    /// Another process is bringing the lab up or down, and did not finish.
+    #[error("{dir} stayed locked by another process for {} s", DEADLINE.as_secs())]
+    Busy {
+        /// The locked directory.
+        dir: PathBuf,
+    },
+    /// A file or directory could not be used.
+    #[error("cannot {step} {path}")]
+    File {
+        /// What was attempted.
+        step: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The manifest is not one of this version's.
+    #[error(
+        "{path} is not the manifest of a lab; what it names has to be removed by hand, and then {BASE}/{name}"
+    )]
+    Manifest {
+        /// The lab.
+        name: MeshName,
+        /// The manifest.
+        path: PathBuf,
+        /// Where it is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::File { step, path, source }
+}
+
+/// A lab that is up, or that a crash left half way.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    plan: LabPlan,
+}
+
+impl Lab {
+    /// The lab of that name, from its manifest.
+    pub fn open(name: &MeshName) -> Result<Self, StateError> {
+        read(name)?.map(Self::of).ok_or_else(|| StateError::Absent { name: name.clone() })
+    }
+
+    pub(crate) fn of(plan: LabPlan) -> Self {
+        Self { plan }
+    }
+
+    /// Every name in the lab.
+    pub fn plan(&self) -> &LabPlan {
+        &self.plan
+    }
+
+    /// The database socket of a host's OVS.
+    pub fn db_socket(&self, host: &HostName) -> Option<PathBuf> {
+        self.plan.host(host).map(HostPlan::db_socket)
+    }
+}
+
+impl HostPlan {
+    /// The database socket of its OVS (`--db=unix:PATH`).
+    pub fn db_socket(&self) -> PathBuf {
+        self.dir.join("db.sock")
+    }
+}
+
+/// The names of all labs on this machine, in order.
+pub fn list() -> Result<Vec<MeshName>, StateError> {
+    let base = Path::new(BASE);
+    let entries = match fs::read_dir(base) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(file("read", base)(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(file("read", base))?;
+        // Those that begin with a dot are being made.
+        names.extend(entry.file_name().to_str().and_then(|text| text.parse::<MeshName>().ok()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The manifest; none where there is no lab, or the last of one that was being removed.
+pub(crate) fn read(name: &MeshName) -> Result<Option<LabPlan>, StateError> {
+    let path = state_dir(name).join(MANIFEST);
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| StateError::Manifest {
+            name: name.clone(),
+            path,
+            source,
+        }),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(file("read", &path)(source)),
+    }
+}
+
+/// The right to change a lab, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    _lock: Flock<File>,
+}
+
+/// Takes the lab's name and writes its manifest, if nothing of the lab is there yet.
+pub(crate) fn claim(plan: &LabPlan) -> Result<Claim, StateError> {
+    let base = Path::new(BASE);
+    fs::create_dir_all(base).map_err(file("create", base))?;
+    let _all = lock(base)?;
+    let dir = plan.dir();
+    if dir.exists() {
+        return Err(StateError::AlreadyUp { name: plan.name.clone() });
+    }
+    free(plan)?;
+    let new = base.join(format!(".{}.new", plan.name));
+    match fs::remove_dir_all(&new) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file("remove", &new)(source)),
+        _ => fs::create_dir(&new).map_err(file("create", &new))?,
+    }
+    let manifest = new.join(MANIFEST);
+    let text = serde_json::to_vec_pretty(plan).map_err(|why| file("write", &manifest)(why.into()))?;
+    fs::write(&manifest, text).map_err(file("write", &manifest))?;
+    let claim = Claim { _lock: lock(&new)? };
+    fs::rename(&new, &dir).map_err(file("create", &dir))?;
+    Ok(claim)
+}
+
+/// That no namespace of the lab is anybody else's.
+fn free(plan: &LabPlan) -> Result<(), StateError> {
+    let mut others = Vec::new();
+    for name in list()? {
+        others.extend(read(&name)?);
+    }
+    for (netns, what) in plan.netns() {
+        if let Some(other) = others.iter().find(|other| other.netns().any(|(taken, _)| taken == netns)) {
+            return Err(StateError::NetnsOfLab { netns: netns.clone(), what, lab: other.name.clone() });
+        }
+        if Netns::exists(netns) {
+            return Err(StateError::NetnsTaken { netns: netns.clone(), what });
+        }
+    }
+    Ok(())
+}
+
+/// Takes hold of a lab that is there; none when there is no such lab (any more).
+pub(crate) fn hold(name: &MeshName) -> Result<Option<Claim>, StateError> {
+    let dir = state_dir(name);
+    loop {
+        let lock = match lock(&dir) {
+            Ok(lock) => lock,
+            Err(StateError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(why) => return Err(why),
+        };
+        let held = lock.metadata().map_err(file("read", &dir))?;
+        match fs::metadata(&dir) {
+            Ok(found) if found.ino() == held.ino() => return Ok(Some(Claim { _lock: lock })),
+            // Removed, and perhaps made anew, while the lock was waited for.
+            Ok(_) => {}
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(file("read", &dir)(source)),
+        }
+    }
+}
+
+/// Removes the state directory, last of all.
+pub(crate) fn remove(name: &MeshName) -> Result<(), StateError> {
+    let dir = state_dir(name);
+    match fs::remove_dir_all(&dir) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(file("remove", &dir)(source)),
+        _ => Ok(()),
+    }
+}
+
+fn lock(dir: &Path) -> Result<Flock<File>, StateError> {
+    let started = Instant::now();
+    let mut opened = File::open(dir).map_err(file("open", dir))?;
+    loop {
+        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) if started.elapsed() < DEADLINE => opened = again,
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => {
+                return Err(StateError::Busy { dir: dir.to_owned() });
+            }
+            Err((_, errno)) => return Err(file("lock", dir)(errno.into())),
+        }
+        sleep(PAUSE);
+    }
+}
