@@ -1,2 +1,72 @@
-//! `ovsmesh`
-fn main() {}
+//! `ovsmesh`: isolated layer-2 networks for many tenants over plain Open vSwitch.
+//!
+//! Everything it does is a library call; this crate reads arguments, prints results and sets the exit code.
+
+mod args;
+mod command;
+mod failure;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::Failure;
+
+/// The exit codes of the command line's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// Done, or converged.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// The command line or the topology is wrong.
+    Usage = 2,
+    /// The switch is not as planned.
+    Drift = 3,
+    /// OVSDB is unreachable, or does not speak its protocol.
+    Ovsdb = 5,
+    /// Committed, but not applied in time.
+    NotApplied = 6,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return report(&Failure::Runtime { source }),
+    };
+    match runtime.block_on(run(args)) {
+        Ok(Outcome::Exit(exit)) => ExitCode::from(exit as u8),
+        Ok(Outcome::Command(code)) => ExitCode::from(code),
+        Err(failure) => report(&failure),
+    }
+}
+
+/// How a command ended that did not fail.
+enum Outcome {
+    /// By the contract.
+    Exit(Exit),
+    /// With the exit code of the command that `lab exec` ran.
+    Command(u8),
+}
+
+async fn run(args: Args) -> Result<Outcome, Failure> {
+    let Args { global, command } = args;
+    match command {
+        Command::Plan(options) => command::plan::run(&global, &options).map(Outcome::Exit),
+        Command::Sync(options) => command::sync::run(&global, &options).await.map(Outcome::Exit),
+        Command::Status => command::status::run(&global).await.map(Outcome::Exit),
+        Command::Attach(options) => command::attach::run(&global, options).await.map(Outcome::Exit),
+        Command::Detach(options) => command::attach::detach(&global, options).await.map(Outcome::Exit),
+        Command::Lab(options) => command::lab::run(&global, options).await,
+    }
+}
+
+/// Prints the chain of causes once, and what to do.
+fn report(failure: &Failure) -> ExitCode {
+    anstream::eprintln!("{}", failure.text());
+    ExitCode::from(failure.exit() as u8)
+}

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use ovs_mesh::link::{Netns, NetnsError};
@@ -37,7 +38,8 @@ impl Lab {
     /// Runs a command in a place of the lab ([`crate::LabPlan::target`]) with the caller's own input and output, and waits for
     /// it, for as long as it takes.
     ///
-    /// On a host, the tools of Open vSwitch talk to that host's daemons (`OVS_RUNDIR`).
+    /// On a host, the tools of Open vSwitch talk to that host's daemons (`OVS_RUNDIR`), and so does `ovsmesh`, which is
+    /// found even where it is not installed: as the program that is running.
     pub fn exec(
         &self,
         target: &str,
@@ -48,13 +50,18 @@ impl Lab {
         let netns = Netns::open(place.netns)?;
         let mut process = Command::new(command);
         process.args(args);
-        if let Ok(path) = env::join_paths(search_path(env::var_os("PATH").as_deref())) {
+        let own = env::current_exe().ok().and_then(|program| program.parent().map(PathBuf::from));
+        if let Ok(path) = env::join_paths(search_path(env::var_os("PATH").as_deref()).into_iter().chain(own))
+        {
             process.env("PATH", path);
         }
         if let Some(host) = place.host {
             for variable in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
                 process.env(variable, &host.dir);
             }
+            process.env("OVSMESH_CONFIG", self.topology_path());
+            process.env("OVSMESH_HOST", host.name.as_str());
+            process.env("OVSMESH_DB", format!("unix:{}", host.db_socket().display()));
         }
         let failed = |source| {
             let command = command.to_string_lossy().into_owned();

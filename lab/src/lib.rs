@@ -23,6 +23,7 @@
 pub mod capture;
 mod down;
 mod exec;
+mod mesh;
 mod phy;
 mod plan;
 mod preflight;
@@ -34,6 +35,7 @@ mod up;
 
 pub use down::{DownError, DownReport};
 pub use exec::ExecError;
+pub use mesh::{LabError, MeshLab};
 pub use plan::{
     ContainerPlan, GatewayPlan, HostPlan, LabContainer, LabGateway, LabHost, LabPlan, LabPlanError, LabSpec,
     NoSuchTarget, Target,
@@ -43,4 +45,4 @@ pub use process::Daemon;
 pub use program::ProgramError;
 pub use state::{Lab, StateError, list};
 pub use status::{ContainerStatus, DaemonStatus, GatewayStatus, HostStatus, LabStatus};
-pub use up::{AttachError, Progress, UpError};
+pub use up::{Progress, UpError};

@@ -117,6 +117,11 @@ impl Lab {
         &self.plan
     }
 
+    /// The topology that it runs, as a file.
+    pub fn topology_path(&self) -> PathBuf {
+        self.plan.dir().join("mesh.toml")
+    }
+
     /// The database socket of a host's OVS.
     pub fn db_socket(&self, host: &HostName) -> Option<PathBuf> {
         self.plan.host(host).map(HostPlan::db_socket)

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::down::take_down;
 use crate::phy::{self, CARD};
-use crate::plan::{ContainerPlan, HostPlan, LabPlan};
+use crate::plan::{ContainerPlan, LabPlan};
 use crate::preflight::{PreflightError, Programs};
 use crate::program::ProgramError;
 use crate::state::{Claim, Lab, StateError, claim};
@@ -71,21 +71,6 @@ pub enum UpError {
     Cut(#[from] JoinError),
 }
 
-/// Why a container could not be put on its tenant's bridge.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot attach container {ctid} (device `{device}`) on host `{host}`")]
-pub struct AttachError<E: std::error::Error + 'static> {
-    /// The container.
-    pub ctid: ovs_mesh::Ctid,
-    /// Its device on the host.
-    pub device: ovs_mesh::PortName,
-    /// The host.
-    pub host: HostName,
-    /// What went wrong.
-    #[source]
-    pub source: E,
-}
-
 impl Lab {
     /// Makes everything that is planned, or nothing: when a step fails, what was made is taken down again.
     ///
@@ -103,26 +88,6 @@ impl Lab {
                 Err(why)
             }
         }
-    }
-
-    /// Hands every container to whoever programs the mesh, to be put on its tenant's bridge.
-    pub async fn attach_containers<E: std::error::Error + 'static>(
-        &self,
-        attach: impl AsyncFn(&HostPlan, &ContainerPlan) -> Result<(), E>,
-        progress: &dyn Progress,
-    ) -> Result<(), AttachError<E>> {
-        let total = self.plan().containers.len();
-        for (number, container) in self.plan().containers.iter().enumerate() {
-            let Some(host) = self.plan().host(&container.host) else { continue };
-            attach(host, container).await.map_err(|source| AttachError {
-                ctid: container.ctid.clone(),
-                device: container.device.clone(),
-                host: host.name.clone(),
-                source,
-            })?;
-            progress.step(number + 1, total, &format!("container {}", container.ctid));
-        }
-        Ok(())
     }
 }
 

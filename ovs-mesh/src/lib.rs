@@ -37,6 +37,6 @@ pub use snapshot::{
     BridgeRow, EffectiveTuple, InterfaceRow, PortRole, PortRow, ReadError, Snapshot, StringMap, TunnelClass,
 };
 pub use status::{Object, ObjectKind, State, Traffic, assess};
-pub use switch::{ControlError, DATABASE, Switch, SwitchError, SwitchOptions};
+pub use switch::{ControlError, DATABASE, RowWatch, Switch, SwitchError, SwitchOptions};
 pub use sync::{Progress, Report, Status, SyncError, dry_run, status, sync};
 pub use topology::{Container, Datapath, Fault, Gateway, Host, Tenant, Topology, TopologyError};

@@ -21,7 +21,7 @@ impl fmt::Display for Plan {
             for Tunnel { port, peer, tuple } in tunnels {
                 writeln!(f, "  tunnel  {port}  to {peer}, {tuple}")?;
             }
-            for GatewayPort { port, netns, address } in gateway {
+            if let Some(GatewayPort { port, netns, address }) = gateway {
                 writeln!(f, "  gateway {port}  {address} in netns {netns}")?;
             }
             for ctid in containers {
@@ -50,7 +50,7 @@ impl fmt::Display for OvsVsctl<'_> {
         writeln!(f, "# mesh {}, host {}", plan.mesh, plan.host)?;
         for bridge in &plan.bridges {
             let Bridge { name, tenant, datapath, mtu, tunnels, gateway, containers: _ } = bridge;
-            for GatewayPort { port, netns, address } in gateway {
+            if let Some(GatewayPort { port, netns, address }) = gateway {
                 writeln!(f, "ip netns add {netns}")?;
                 writeln!(f, "ip link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {netns}")?;
                 writeln!(f, "ip -n {netns} address add {address} dev eth0")?;
@@ -70,7 +70,7 @@ impl fmt::Display for OvsVsctl<'_> {
                 write!(f, " external_ids:{PEER_ID}={peer} -- set Interface {port} type={}", tuple.kind)?;
                 columns(f, "options", &tunnel_options(tuple))?;
             }
-            for GatewayPort { port, netns, address: _ } in gateway {
+            if let Some(GatewayPort { port, netns, address: _ }) = gateway {
                 write!(f, " \\\n  -- add-port {name} {port} -- set Port {port}")?;
                 columns(f, "external_ids", &ids)?;
                 write!(f, " external_ids:{GATEWAY_ID}={netns}")?;

@@ -195,6 +195,17 @@ impl Switch {
         Ok(parse_tunnels(&self.control("ofproto/list-tunnels", &[]).await?)?)
     }
 
+    /// Watches what a sync reads, for a reason to sync again.
+    pub async fn watch_rows(&self) -> Result<RowWatch, SwitchError> {
+        let request = MonitorRequest::new()
+            .table("Bridge", ["name", "ports", "datapath_type", "fail_mode", "external_ids", "other_config"])
+            .table("Port", ["name", "interfaces", "external_ids", "protected", "tag", "trunks", "vlan_mode"])
+            .table("Interface", ["name", "type", "options", "mtu_request", "ofport", "error", "ifindex"])
+            .changes_only();
+        let monitor = self.client.monitor(DATABASE, &request, self.deadline()).await;
+        Ok(RowWatch { monitor: monitor.map_err(|source| SwitchError::Watch { source })?.1 })
+    }
+
     /// Watches `cur_cfg`.
     pub(crate) async fn watch(&self) -> Result<Watch, SwitchError> {
         let request = MonitorRequest::new().table("Open_vSwitch", ["cur_cfg"]);
@@ -218,6 +229,29 @@ pub(crate) fn gateway_spec(gateway: &GatewayPort, mtu: u16) -> GatewaySpec {
         device: GATEWAY_DEVICE.to_owned(),
         address: *address,
         mtu: u32::from(mtu),
+    }
+}
+
+/// Tells when rows change that a sync reads, see [`Switch::watch_rows`].
+#[derive(Debug)]
+pub struct RowWatch {
+    monitor: Monitor,
+}
+
+impl RowWatch {
+    /// Waits for a change; false if there was none by the deadline.
+    pub async fn changed(&mut self, deadline: Instant) -> Result<bool, SwitchError> {
+        match self.monitor.next(deadline).await {
+            Ok(_) => Ok(true),
+            Err(MonitorError::Deadline { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Forgets what has changed so far.
+    pub fn settle(&mut self) -> Result<(), SwitchError> {
+        while self.monitor.try_next()?.is_some() {}
+        Ok(())
     }
 }
 

@@ -118,11 +118,11 @@ fn list(conflicts: &[Conflict]) -> String {
 /// What a sync tells while it runs, for a progress bar.
 pub trait Progress {
     /// A step of so many changes is committed; so many are left.
-    fn step(&mut self, done: usize, left: usize);
+    fn step(&self, done: usize, left: usize);
 }
 
 impl Progress for () {
-    fn step(&mut self, _done: usize, _left: usize) {}
+    fn step(&self, _done: usize, _left: usize) {}
 }
 
 /// What a sync would change.
@@ -135,7 +135,7 @@ pub async fn dry_run(switch: &Switch, plan: &Plan) -> Result<Diff, SyncError> {
 /// Makes the switch what the plan says, and waits until ovs-vswitchd has it.
 ///
 /// A second sync finds nothing to do and writes nothing. Any number may run at once.
-pub async fn sync(switch: &Switch, plan: &Plan, progress: &mut dyn Progress) -> Result<Report, SyncError> {
+pub async fn sync(switch: &Switch, plan: &Plan, progress: &dyn Progress) -> Result<Report, SyncError> {
     let mut run = Run { switch, plan, watch: None, changes: Vec::new(), transactions: 0, attempts: 0 };
     let kept = run.converge(progress).await?;
     run.report(kept).await
@@ -220,7 +220,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Commits step after step until nothing differs.
-    async fn converge(&mut self, progress: &mut dyn Progress) -> Result<Vec<KeptBridge>, SyncError> {
+    async fn converge(&mut self, progress: &dyn Progress) -> Result<Vec<KeptBridge>, SyncError> {
         let mut give_up = self.switch.deadline();
         loop {
             let links = self.switch.gateway_links(self.plan).await?;

@@ -6,6 +6,7 @@
 mod check;
 mod draft;
 mod fault;
+mod write;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -189,6 +190,15 @@ impl Topology {
         check::check(draft, faults).map_err(|faults| TopologyError::new(path, text, faults))
     }
 
+    /// The same mesh under another name and on another datapath: a copy for a lab, that shares no row, device or
+    /// namespace with the original.
+    #[must_use]
+    pub fn copied_as(mut self, name: MeshName, datapath: Datapath) -> Self {
+        self.name = name;
+        self.datapath = datapath;
+        self
+    }
+
     /// The mesh's name, which every row of ours carries.
     pub fn name(&self) -> &MeshName {
         &self.name
@@ -249,6 +259,11 @@ impl Topology {
     /// The directory of OpenVZ's container configurations; `/etc/vz/conf` unless the file says otherwise.
     pub fn openvz_conf_dir(&self) -> &Path {
         &self.conf_dir
+    }
+
+    /// The topology as a file: what it says when it is read again is this topology.
+    pub fn to_toml(&self) -> String {
+        write::to_toml(self)
     }
 
     pub(crate) fn position(&self, name: &HostName) -> Option<usize> {

@@ -126,3 +126,19 @@ fn several_faults_are_reported_together_and_shown_in_the_text() {
     let error = Topology::parse(&text, Path::new("/etc/ovsmesh/mesh.toml")).unwrap_err();
     insta::assert_snapshot!(error.to_string());
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_is_written_reads_the_same(topology in crate::testing::topologies()) {
+        proptest::prop_assert_eq!(topology.to_toml().parse::<Topology>(), Ok(topology));
+    }
+
+    /// Whatever the text: a topology, or faults with places in it, and no panic in showing them.
+    #[test]
+    fn any_text_is_a_topology_or_faults(text in ".{0,200}|\\[mesh\\]\n(name|underlay_mtu|datapath) = .{0,40}") {
+        if let Err(error) = text.parse::<Topology>() {
+            proptest::prop_assert!(!error.faults().is_empty());
+            proptest::prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}

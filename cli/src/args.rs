@@ -1,0 +1,175 @@
+//! The command line (a contract, see ARCHITECTURE.md).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use ovs_mesh::ovsdb::{Endpoint, TlsConfig};
+use ovs_mesh::{Ctid, HostName, MeshName, PortName, TenantName};
+
+/// Isolated layer-2 networks for many tenants over plain Open vSwitch, without a controller.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done or converged, 1 failure, 2 usage or topology, 3 drift \
+(sync --dry-run, status), 5 OVSDB unreachable or protocol error, 6 committed but not applied in time.";
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs; stable.
+    Json,
+    /// `plan` only: the equivalent commands.
+    OvsVsctl,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// Topology file [default: /etc/ovsmesh/mesh.toml; for `lab up`, the built-in example]
+    #[arg(long, global = true, env = "OVSMESH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// This host's name in the topology [default: this machine's host name]
+    #[arg(long, global = true, env = "OVSMESH_HOST", value_name = "NAME")]
+    pub(crate) host: Option<HostName>,
+    /// OVSDB server: unix:PATH, tcp:IP:PORT or ssl:IP:PORT
+    #[arg(
+        long,
+        global = true,
+        env = "OVSMESH_DB",
+        value_name = "ENDPOINT",
+        default_value = "unix:/var/run/openvswitch/db.sock"
+    )]
+    pub(crate) db: Endpoint,
+    /// The longest that any single wait may take
+    #[arg(
+        long,
+        global = true,
+        env = "OVSMESH_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = timeout
+    )]
+    pub(crate) timeout: Duration,
+    /// How to print results
+    #[arg(long, global = true, env = "OVSMESH_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// PEM file with the private key for an ssl: endpoint
+    #[arg(long, global = true, env = "OVSMESH_PRIVATE_KEY", value_name = "FILE")]
+    pub(crate) private_key: Option<PathBuf>,
+    /// PEM file with the certificate for an ssl: endpoint
+    #[arg(long, global = true, env = "OVSMESH_CERTIFICATE", value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// PEM file with the CA certificate that the server's certificate must be signed by
+    #[arg(long, global = true, env = "OVSMESH_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+}
+
+impl Global {
+    /// The three files of an ssl: endpoint, if all are given.
+    pub(crate) fn tls(&self) -> Option<TlsConfig> {
+        let (private_key, certificate) = self.private_key.clone().zip(self.certificate.clone())?;
+        Some(TlsConfig { private_key, certificate, ca_certificate: self.ca_cert.clone()? })
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; accepted are times as 10s or 500ms"))?;
+    if time.is_zero() {
+        Err("a wait cannot be of no time; accepted are times as 10s or 500ms".to_owned())
+    } else {
+        Ok(time)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the desired rows of one host, or of every host; touches nothing
+    Plan(Plan),
+    /// Make Open vSwitch match the topology, and print what changed
+    Sync(Sync),
+    /// Show each bridge, tunnel, gateway and container: configured, applied, failing or drifted
+    Status,
+    /// Put an interface on its tenant's bridge
+    Attach(Attach),
+    /// Take an interface off its tenant's bridge
+    Detach(Detach),
+    /// Run a whole mesh on this machine, in network namespaces
+    Lab(Lab),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// Every host's rows
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sync {
+    /// Print what would change, change nothing; exit 3 if there is something
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) dry_run: bool,
+    /// Stay, and sync again whenever the topology file or the switch changes
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Attach {
+    /// The device
+    pub(crate) device: PortName,
+    /// The tenant whose bridge it goes on
+    #[arg(long)]
+    pub(crate) tenant: TenantName,
+    /// The container behind it
+    #[arg(long)]
+    pub(crate) ctid: Option<Ctid>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Detach {
+    /// The device; it may be gone already
+    pub(crate) device: PortName,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lab {
+    #[command(subcommand)]
+    pub(crate) command: LabCommand,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LabName {
+    /// The lab's name; also its mesh's [default: the topology's mesh name]
+    #[arg(long, env = "OVSMESH_LAB")]
+    pub(crate) name: Option<MeshName>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Build the topology on this machine: hosts, switches, mesh and containers
+    Up(LabName),
+    /// Remove all of it, also what a crash left
+    Down(LabName),
+    /// Show hosts, daemons and tunnels
+    Status(LabName),
+    /// Run a command inside a host, a tenant's gateway or a container
+    Exec {
+        #[command(flatten)]
+        name: LabName,
+        /// HOST, HOST/TENANT (its gateway), CTID or `underlay`
+        target: String,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}

@@ -1,0 +1,48 @@
+//! One file a subcommand.
+
+pub(crate) mod attach;
+pub(crate) mod lab;
+pub(crate) mod plan;
+pub(crate) mod status;
+pub(crate) mod sync;
+
+use std::path::{Path, PathBuf};
+
+use ovs_mesh::{HostName, Plan, Switch, SwitchOptions, Topology};
+
+use crate::args::Global;
+use crate::failure::Failure;
+
+impl Global {
+    fn config_path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| PathBuf::from("/etc/ovsmesh/mesh.toml"))
+    }
+
+    fn topology(&self) -> Result<Topology, Failure> {
+        read_topology(&self.config_path())
+    }
+
+    fn host_name(&self) -> Result<HostName, Failure> {
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
+        }
+        let text = gethostname::gethostname().to_string_lossy().into_owned();
+        text.parse().map_err(|source| Failure::HostName { text, source })
+    }
+
+    fn plan(&self) -> Result<Plan, Failure> {
+        Ok(Plan::new(&self.topology()?, &self.host_name()?)?)
+    }
+
+    async fn switch(&self) -> Result<Switch, Failure> {
+        let options =
+            SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(self.db.clone()) };
+        Ok(Switch::connect(&options).await?)
+    }
+}
+
+fn read_topology(path: &Path) -> Result<Topology, Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Failure::Config { path: path.to_owned(), source })?;
+    Ok(Topology::parse(&text, path)?)
+}

@@ -1,0 +1,183 @@
+//! `ovsmesh sync`
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use ovs_mesh::{Diff, Plan, Report, Switch, dry_run, sync};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::Exit;
+use crate::args::{Global, Sync as Options};
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bar;
+
+pub(crate) async fn run(global: &Global, options: &Options) -> Result<Exit, Failure> {
+    let plan = global.plan()?;
+    if options.watch {
+        return watch(global, plan).await;
+    }
+    let switch = global.switch().await?;
+    if options.dry_run {
+        let diff = dry_run(&switch, &plan).await?;
+        output::print(global.format, &DiffText(&diff), &diff)?;
+        return Ok(if diff.is_empty() { Exit::Done } else { Exit::Drift });
+    }
+    let report = sync(&switch, &plan, &Bar::new()).await?;
+    output::print(global.format, &ReportText(&report), &report)?;
+    Ok(exit(&report))
+}
+
+fn exit(report: &Report) -> Exit {
+    if report.is_applied() { Exit::Done } else { Exit::NotApplied }
+}
+
+/// How long after a change the switch is left to settle.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How often is synced without a reason, for what no monitor shows (a gateway's link, say).
+const PERIOD: Duration = Duration::from_secs(60);
+/// The longest pause before a lost connection is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Syncs again and again until a signal. What fails is told and tried again; the last good topology stays in force.
+async fn watch(global: &Global, mut plan: Plan) -> Result<Exit, Failure> {
+    let path = global.config_path();
+    let (_watcher, mut edits) = watch_file(&path)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|source| Failure::Signal { source })?;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let round = async {
+            match serve(global, &plan, &mut edits).await {
+                Ok(()) => pause = Duration::from_millis(100),
+                Err(failure) => {
+                    anstream::eprintln!("{}", failure.text());
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY);
+                }
+            }
+        };
+        tokio::select! {
+            () = round => {}
+            _ = terminate.recv() => return Ok(Exit::Done),
+            result = tokio::signal::ctrl_c() => {
+                result.map_err(|source| Failure::Signal { source })?;
+                return Ok(Exit::Done);
+            }
+        }
+        match global.plan() {
+            Ok(new) => plan = new,
+            Err(failure) => {
+                anstream::eprintln!("{}\nnote: going on with the topology as it was", failure.text())
+            }
+        }
+    }
+}
+
+/// Keeps the switch as planned; returns when the topology file changes.
+async fn serve(global: &Global, plan: &Plan, edits: &mut mpsc::UnboundedReceiver<()>) -> Result<(), Failure> {
+    let switch = global.switch().await?;
+    let mut rows = switch.watch_rows().await?;
+    loop {
+        round(global, &switch, plan).await?;
+        rows.settle()?;
+        tokio::select! {
+            changed = rows.changed(Instant::now() + PERIOD) => { changed?; }
+            _ = edits.recv() => {
+                sleep(SETTLE).await;
+                while edits.try_recv().is_ok() {}
+                return Ok(());
+            }
+        }
+        sleep(SETTLE).await;
+        rows.settle()?;
+    }
+}
+
+/// One sync; only what it changed, or could not, is printed.
+async fn round(global: &Global, switch: &Switch, plan: &Plan) -> Result<(), Failure> {
+    let report = sync(switch, plan, &()).await?;
+    if !(report.changes.is_empty() && report.failing.is_empty()) {
+        output::print(global.format, &ReportText(&report), &report)?;
+    }
+    Ok(())
+}
+
+/// The directory is watched, not the file: editors and configuration managers replace files.
+fn watch_file(path: &Path) -> Result<(notify::RecommendedWatcher, mpsc::UnboundedReceiver<()>), Failure> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let failed = |source| Failure::Watch { path: path.to_owned(), source };
+    let name = path.file_name().map(std::ffi::OsStr::to_owned);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let concerns = |event: &notify::Event| {
+            !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+        };
+        if event.is_ok_and(|event| concerns(&event)) {
+            // Nobody listens any more only when the program ends.
+            let _ = sender.send(());
+        }
+    })
+    .map_err(failed)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
+    Ok((watcher, receiver))
+}
+
+struct DiffText<'a>(&'a Diff);
+
+impl fmt::Display for DiffText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diff { changes, kept } = self.0;
+        for change in changes {
+            writeln!(f, "{change}")?;
+        }
+        for bridge in kept {
+            writeln!(
+                f,
+                "= bridge  {}: kept, it has ports of others: {}",
+                bridge.bridge,
+                bridge.foreign_ports.join(", ")
+            )?;
+        }
+        if changes.is_empty() {
+            writeln!(f, "nothing to change")?;
+        }
+        Ok(())
+    }
+}
+
+struct ReportText<'a>(&'a Report);
+
+impl fmt::Display for ReportText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { mesh, host, changes, transactions, kept, failing, warnings } = self.0;
+        for change in changes {
+            writeln!(f, "{change}")?;
+        }
+        for bridge in kept {
+            writeln!(
+                f,
+                "= bridge  {}: kept, it has ports of others: {}",
+                bridge.bridge,
+                bridge.foreign_ports.join(", ")
+            )?;
+        }
+        for object in failing {
+            writeln!(f, "! {:7} {} {}: {}", object.kind.as_str(), object.bridge, object.name, object.state)?;
+        }
+        for warning in warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        let what = match (changes.len(), failing.len()) {
+            (0, 0) => "converged, nothing to change".to_owned(),
+            (changed, 0) => format!("converged: {changed} changes in {transactions} transactions, applied"),
+            (changed, failed) => {
+                format!("committed, not applied: {changed} changes, {failed} objects failing")
+            }
+        };
+        writeln!(f, "mesh {mesh}, host {host}: {what}")
+    }
+}

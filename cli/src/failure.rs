@@ -1,0 +1,130 @@
+//! What can go wrong, with its exit code and what to do about it.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use ovs_mesh::{AttachError, PlanError, SwitchError, SyncError, TopologyError};
+use ovsmesh_lab::LabError;
+
+use crate::Exit;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("cannot start the runtime")]
+    Runtime { source: std::io::Error },
+    #[error("cannot read the topology file {}", path.display())]
+    Config { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    #[error("this machine's host name `{text}` is no host of a topology")]
+    HostName { text: String, source: ovs_mesh::NameError },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("`--format {format}` is for `{command}` only")]
+    Format { format: &'static str, command: &'static str },
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error("cannot watch {}", path.display())]
+    Watch { path: PathBuf, source: notify::Error },
+    #[error("cannot print the result")]
+    Print { source: std::io::Error },
+    #[error("cannot wait for signals")]
+    Signal { source: std::io::Error },
+}
+
+impl Failure {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Config { .. }
+            | Self::Topology(_)
+            | Self::HostName { .. }
+            | Self::Plan(PlanError::UnknownHost { .. })
+            | Self::Format { .. } => Exit::Usage,
+            Self::Switch(error)
+            | Self::Sync(SyncError::Switch(error))
+            | Self::Attach(AttachError::Switch(error)) => switch_exit(error),
+            Self::Sync(SyncError::NotApplied { .. }) | Self::Attach(AttachError::NotApplied { .. }) => {
+                Exit::NotApplied
+            }
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Config { .. } => {
+                Some("write one (see examples/), or name it with --config or OVSMESH_CONFIG")
+            }
+            Self::HostName { .. } | Self::Plan(PlanError::UnknownHost { .. }) => {
+                Some("name this host with --host or OVSMESH_HOST")
+            }
+            Self::Switch(error)
+            | Self::Sync(SyncError::Switch(error))
+            | Self::Attach(AttachError::Switch(error)) => switch_hint(error),
+            Self::Sync(SyncError::NotApplied { .. }) => {
+                Some("is ovs-vswitchd running? its log tells what it is doing; --timeout gives it more time")
+            }
+            _ => None,
+        }
+    }
+
+    /// The chain of causes, each once, and the hint.
+    pub(crate) fn text(&self) -> String {
+        let mut text = match self {
+            // Shows its faults itself, each with its own `error:` line.
+            Self::Topology(error) => return error.to_string(),
+            other => format!("error: {other}"),
+        };
+        causes(&mut text, self.source());
+        if let Some(hint) = self.hint() {
+            let _ = write!(text, "\nhint: {hint}");
+        }
+        text
+    }
+}
+
+impl Failure {
+    /// Why a host of a lab has no status.
+    pub(crate) fn text_of(host: &ovs_mesh::HostName, error: &LabError) -> String {
+        let mut text = format!("host {host}: no status: {error}");
+        causes(&mut text, error.source());
+        text
+    }
+}
+
+fn causes(text: &mut String, mut cause: Option<&dyn Error>) {
+    while let Some(error) = cause {
+        let _ = write!(text, "\n  because: {error}");
+        cause = error.source();
+    }
+}
+
+fn switch_exit(error: &SwitchError) -> Exit {
+    match error {
+        SwitchError::Links(_) | SwitchError::Gateway(_) => Exit::Failed,
+        SwitchError::Connect(_)
+        | SwitchError::Transact(_)
+        | SwitchError::Monitor(_)
+        | SwitchError::Watch { .. }
+        | SwitchError::Read(_) => Exit::Ovsdb,
+    }
+}
+
+fn switch_hint(error: &SwitchError) -> Option<&'static str> {
+    match error {
+        SwitchError::Connect(_) => {
+            Some("is ovsdb-server running? name another endpoint with --db or OVSMESH_DB")
+        }
+        SwitchError::Links(_) | SwitchError::Gateway(_) => {
+            Some("run as root: devices and namespaces are the kernel's")
+        }
+        _ => None,
+    }
+}
