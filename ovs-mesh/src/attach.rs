@@ -111,10 +111,10 @@ pub enum AttachError {
     #[error(transparent)]
     Switch(#[from] SwitchError),
     /// Somebody else kept changing the same rows.
-    #[error("gave up after {attempts} attempts: somebody else keeps changing bridge `{bridge}`")]
+    #[error("gave up on `{device}` after {attempts} attempts: somebody else keeps changing its bridge")]
     Contended {
-        /// The bridge.
-        bridge: BridgeName,
+        /// The device.
+        device: PortName,
         /// The attempts made.
         attempts: u32,
     },
@@ -253,12 +253,8 @@ pub async fn attach(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result
             switch.links.set_up(device).await?;
         }
         let done = !matches!(decision, Decision::Replace { .. });
-        let bridge = match &decision {
-            Decision::Nothing => None,
-            Decision::Add { bridge } | Decision::Replace { bridge, .. } => Some(bridge.clone()),
-        };
         first.get_or_insert(decision);
-        let (Some(operations), Some(bridge)) = (operations, bridge) else { break };
+        let Some(operations) = operations else { break };
         attempts += 1;
         match commit_and_wait(switch, &snapshot, operations).await? {
             Outcome::Applied => {}
@@ -266,7 +262,9 @@ pub async fn attach(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result
                 sleep(Duration::from_millis(5)).await;
                 continue;
             }
-            Outcome::Changed => return Err(AttachError::Contended { bridge, attempts }),
+            Outcome::Changed => {
+                return Err(AttachError::Contended { device: wanted.device.clone(), attempts });
+            }
             Outcome::NotInTime => {
                 let reason = format!("ovs-vswitchd has not applied it after {:?}", switch.timeout);
                 return Err(take_back(switch, wanted, reason).await);
@@ -285,7 +283,9 @@ pub async fn attach(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result
 /// Takes a device off its bridge, if its row is ours; whether there was one. The device itself may be gone.
 pub async fn detach(switch: &Switch, mesh: &MeshName, device: &PortName) -> Result<bool, AttachError> {
     let give_up = switch.deadline();
+    let mut attempts = 0;
     loop {
+        attempts += 1;
         let snapshot = switch.snapshot().await?;
         let port = snapshot.ports.values().find(|port| port.name == device.as_str());
         let owned = port.filter(|port| {
@@ -295,10 +295,10 @@ pub async fn detach(switch: &Switch, mesh: &MeshName, device: &PortName) -> Resu
             return Ok(false);
         }
         match commit_and_wait(switch, &snapshot, removal(&snapshot, device.as_str())).await? {
-            Outcome::Applied => return Ok(true),
-            Outcome::Changed if Instant::now() < give_up => sleep(Duration::from_millis(5)).await,
             // The row is gone in either case; that ovs-vswitchd lags is its own trouble.
-            Outcome::Changed | Outcome::NotInTime => return Ok(true),
+            Outcome::Applied | Outcome::NotInTime => return Ok(true),
+            Outcome::Changed if Instant::now() < give_up => sleep(Duration::from_millis(5)).await,
+            Outcome::Changed => return Err(AttachError::Contended { device: device.clone(), attempts }),
         }
     }
 }

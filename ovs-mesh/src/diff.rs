@@ -165,6 +165,7 @@ impl<'a> Differ<'a> {
                 gateway: gateway.clone(),
                 tenant: bridge.tenant.clone(),
                 mtu: bridge.mtu,
+                datapath: bridge.datapath,
                 problems: problems.clone(),
             });
         }

@@ -110,7 +110,7 @@ impl<'a> Lowering<'a> {
                 }
             }
             // Not in OVSDB: the gateway's veth pair and namespace are the kernel's.
-            Change::FixLink { gateway: _, tenant: _, mtu: _, problems: _ } => {}
+            Change::FixLink { gateway: _, tenant: _, mtu: _, datapath: _, problems: _ } => {}
         }
     }
 

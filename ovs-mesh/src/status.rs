@@ -201,14 +201,14 @@ fn deviations(diff: &Diff) -> HashMap<&str, Deviation> {
             Change::AddBridge { bridge, .. } => found.entry(bridge.as_str()).or_default().added = true,
             Change::AddTunnel { tunnel, .. } => found.entry(tunnel.port.as_str()).or_default().added = true,
             Change::AddGateway { gateway, .. } => {
-                found.entry(gateway.port.as_str()).or_default().added = true
+                found.entry(gateway.port.as_str()).or_default().added = true;
             }
             Change::RemoveBridge { bridge, .. } => {
                 found.entry(bridge).or_default().removed =
                     Some("its tenant is not in the topology".to_owned());
             }
             Change::RemovePort { port, reason, .. } => {
-                found.entry(port).or_default().removed = Some(reason.clone())
+                found.entry(port).or_default().removed = Some(reason.clone());
             }
             Change::ChangeBridge { bridge, columns } => {
                 found

@@ -14,6 +14,7 @@ use crate::ovsdb::{
 };
 use crate::plan::{GATEWAY_DEVICE, GatewayPort, Plan};
 use crate::snapshot::{ReadError, Snapshot};
+use crate::topology::Datapath;
 use crate::unixctl::{
     self, FindError, ListedTunnel, ListedTunnelError, Unixctl, UnixctlError, parse_tunnels,
 };
@@ -170,7 +171,8 @@ impl Switch {
         let mut links = GatewayLinks::default();
         for bridge in &plan.bridges {
             let Some(gateway) = &bridge.gateway else { continue };
-            let state = gateway_state(&self.links, &gateway_spec(gateway, bridge.mtu)).await?;
+            let state =
+                gateway_state(&self.links, &gateway_spec(gateway, bridge.mtu, bridge.datapath)).await?;
             let problems = state.differs.iter().map(ToString::to_string).collect();
             links.problems.insert(gateway.port.clone(), problems);
             let device = self.links.get(gateway.port.as_str()).await.map_err(GatewayError::from)?;
@@ -221,7 +223,7 @@ impl Switch {
 }
 
 /// What [`crate::link`] has to know of a planned gateway.
-pub(crate) fn gateway_spec(gateway: &GatewayPort, mtu: u16) -> GatewaySpec {
+pub(crate) fn gateway_spec(gateway: &GatewayPort, mtu: u16, datapath: Datapath) -> GatewaySpec {
     let GatewayPort { port, netns, address } = gateway;
     GatewaySpec {
         host_device: port.clone(),
@@ -229,6 +231,7 @@ pub(crate) fn gateway_spec(gateway: &GatewayPort, mtu: u16) -> GatewaySpec {
         device: GATEWAY_DEVICE.to_owned(),
         address: *address,
         mtu: u32::from(mtu),
+        checksum_offload: datapath != Datapath::Netdev,
     }
 }
 

@@ -269,8 +269,8 @@ impl Run<'_> {
         let mut mended = false;
         for change in &diff.changes {
             match change {
-                Change::FixLink { gateway, mtu, .. } => {
-                    let spec = gateway_spec(gateway, *mtu);
+                Change::FixLink { gateway, mtu, datapath, .. } => {
+                    let spec = gateway_spec(gateway, *mtu, *datapath);
                     ensure_gateway(&self.switch.links, &spec).await.map_err(SwitchError::from)?;
                     self.changes.push(change.clone());
                     mended = true;

@@ -214,6 +214,7 @@ fn gateway(sandbox: &Sandbox) -> GatewaySpec {
         device: "eth0".to_owned(),
         address: "192.168.10.4/24".parse().unwrap(),
         mtu: 8959,
+        checksum_offload: false,
     }
 }
 

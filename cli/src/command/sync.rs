@@ -71,7 +71,7 @@ async fn watch(global: &Global, mut plan: Plan) -> Result<Exit, Failure> {
         match global.plan() {
             Ok(new) => plan = new,
             Err(failure) => {
-                anstream::eprintln!("{}\nnote: going on with the topology as it was", failure.text())
+                anstream::eprintln!("{}\nnote: going on with the topology as it was", failure.text());
             }
         }
     }
@@ -173,11 +173,22 @@ impl fmt::Display for ReportText<'_> {
         }
         let what = match (changes.len(), failing.len()) {
             (0, 0) => "converged, nothing to change".to_owned(),
-            (changed, 0) => format!("converged: {changed} changes in {transactions} transactions, applied"),
+            (changed, 0) => {
+                let transactions = count(*transactions as usize, "transaction");
+                format!("converged: {} in {transactions}, applied", count(changed, "change"))
+            }
             (changed, failed) => {
-                format!("committed, not applied: {changed} changes, {failed} objects failing")
+                format!(
+                    "committed, not applied: {}, {} failing",
+                    count(changed, "change"),
+                    count(failed, "object")
+                )
             }
         };
         writeln!(f, "mesh {mesh}, host {host}: {what}")
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -128,6 +128,8 @@ pub enum Change {
         tenant: TenantName,
         /// The MTU of both ends, in bytes.
         mtu: u16,
+        /// The datapath that its packets pass.
+        datapath: Datapath,
         /// What is not as planned.
         problems: Vec<String>,
     },
@@ -191,7 +193,7 @@ impl fmt::Display for Change {
             Self::RemovePort { bridge, port, row: _, tuple: _, gateway: _, reason } => {
                 write!(f, "- port    {bridge} {port}: {reason}")
             }
-            Self::FixLink { gateway, tenant, mtu: _, problems } => {
+            Self::FixLink { gateway, tenant, mtu: _, datapath: _, problems } => {
                 write!(f, "~ link    {} of tenant {tenant}: {}", gateway.port, problems.join("; "))
             }
         }

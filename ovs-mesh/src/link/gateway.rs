@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use tokio::time::sleep;
 
-use super::{DeviceRef, Link, LinkError, Links, LinksOpenError, Netns, NetnsError, VethSpec};
+use super::{
+    DeviceRef, Link, LinkError, Links, LinksOpenError, Netns, NetnsError, OffloadError, VethSpec, features,
+    set_tx_checksum,
+};
 use crate::{NetnsName, PortName};
 
 /// How long to go on mending what somebody else keeps changing.
@@ -35,6 +38,9 @@ pub struct GatewaySpec {
     pub address: IpNetwork,
     /// The tenant's MTU in bytes, the same at both ends.
     pub mtu: u32,
+    /// Whether the end inside leaves transmit checksums to its device. The userspace datapath sends frames on as they
+    /// come, so there every checksum must be in place already: ping would work and TCP not.
+    pub checksum_offload: bool,
 }
 
 /// One way in which a gateway is not as it should be.
@@ -58,6 +64,8 @@ pub enum GatewayDiffers {
     LoopbackDown,
     /// The end on the host does not carry the alias that says whose it is.
     Unmarked,
+    /// The end inside leaves transmit checksums to its device on the userspace datapath.
+    ChecksumOffload,
     /// The address is not there.
     AddressAbsent,
     /// There is a global address that is not the gateway's.
@@ -78,6 +86,9 @@ impl fmt::Display for GatewayDiffers {
             Self::InnerDown => f.write_str("the end inside is down"),
             Self::LoopbackDown => f.write_str("lo is down inside"),
             Self::Unmarked => f.write_str("the end on the host is not marked as the gateway's"),
+            Self::ChecksumOffload => {
+                f.write_str("the end inside leaves checksums to a device that adds none")
+            }
             Self::AddressAbsent => f.write_str("its address is missing"),
             Self::ForeignAddress(address) => write!(f, "it has the address {address}"),
             Self::Forwards(setting) => write!(f, "it forwards packets ({setting})"),
@@ -120,6 +131,9 @@ pub enum GatewayError {
     /// One of its devices could not be read or changed.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// Its checksum offload could not be read or switched off.
+    #[error(transparent)]
+    Offload(#[from] OffloadError),
     /// A setting of its namespace could not be read or changed.
     #[error("cannot {step} {setting} in network namespace `{netns}`")]
     Setting {
@@ -266,6 +280,9 @@ async fn look(host: &Links, spec: &GatewaySpec) -> Result<Seen, GatewayError> {
         (None, None) => differs.push(GatewayDiffers::PairAbsent),
         (Some(outer), Some(inner)) if belong_together(outer, inner) => {
             compare_pair(spec, outer, inner, &mut differs);
+            if !spec.checksum_offload && features(Some(&netns), &spec.device).await?.tx_checksum() {
+                differs.push(GatewayDiffers::ChecksumOffload);
+            }
             compare_addresses(spec, &links, &mut differs).await?;
         }
         _ => differs.push(GatewayDiffers::PairBroken),
@@ -351,6 +368,7 @@ async fn mend(
         GatewayDiffers::InnerDown => inside.set_up(inner).await?,
         GatewayDiffers::LoopbackDown => inside.set_up("lo").await?,
         GatewayDiffers::Unmarked => host.set_alias(outer, &alias(&spec.netns)).await?,
+        GatewayDiffers::ChecksumOffload => return Ok(set_tx_checksum(Some(netns), inner, false).await?),
         GatewayDiffers::AddressAbsent => return Ok(inside.add_address(inner, spec.address).await?),
         GatewayDiffers::ForeignAddress(address) => return Ok(inside.delete_address(inner, *address).await?),
         GatewayDiffers::Forwards(setting) => {

@@ -182,17 +182,17 @@ impl Checker {
     fn bridge(&mut self, draft: &TenantDraft) -> Option<BridgeName> {
         let at = match (&draft.bridge, &draft.name) {
             (Some(at), _) => At { value: at.value.clone(), span: at.span.clone() },
-            (None, Some(name)) => match BridgeName::default_for(&name.value) {
-                Ok(value) => At { value, span: name.span.clone() },
-                Err(_) => {
+            (None, Some(name)) => {
+                let Ok(value) = BridgeName::default_for(&name.value) else {
                     self.faults.push(Fault::new(
                         name.span.clone(),
                         format!("the bridge `br-{}` would have a name of more than 15 bytes", name.value),
                         "a tenant name of at most 12 bytes, or a `bridge` of its own with at most 15",
                     ));
                     return None;
-                }
-            },
+                };
+                At { value, span: name.span.clone() }
+            }
             (None, None) => return None,
         };
         let why = "every tenant needs a bridge of its own (`br-<tenant>` where it names none)";

@@ -239,7 +239,7 @@ impl Reader {
             return Vec::new();
         };
         let mut read_all = Vec::with_capacity(array.len());
-        for entry in array.iter() {
+        for entry in array {
             if let Some(fields) = self.table(entry, what) {
                 read_all.push(read(self, &fields));
             }
