@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<Exit, Failure> {
         match global.format {
             Format::Text => output::write(format_args!("{gap}{}", plan.to_string().trim_end()))?,
             Format::OvsVsctl => {
-                output::write(format_args!("{gap}{}", plan.ovs_vsctl().to_string().trim_end()))?
+                output::write(format_args!("{gap}{}", plan.ovs_vsctl().to_string().trim_end()))?;
             }
             Format::Json => {
                 let json = serde_json::to_string(&plan)

@@ -4,6 +4,7 @@ use crate::testing::model::{Database, Foreign};
 use crate::testing::{changed_topologies, topologies};
 use crate::topology::Topology;
 use proptest::prelude::*;
+use std::fmt::Write;
 
 fn plan(topology: &Topology) -> Plan {
     Plan::new(topology, topology.hosts()[0].name()).unwrap()
@@ -87,7 +88,8 @@ fn a_tuple_changes_hands_in_two_steps() {
 fn many_removals_are_cut_into_steps() {
     let mut text = "mesh = { name = \"m\", underlay_mtu = 1500 }\n".to_owned();
     for host in 0..1201 {
-        text += &format!(
+        let _ = write!(
+            text,
             "[[host]]\nname = \"h{host}\"\nunderlay_ip = \"10.0.{}.{}\"\n",
             host / 250,
             host % 250 + 1
@@ -163,7 +165,8 @@ fn a_diff_reads_well() {
     for kind in 0..8 {
         let mut drifted = database.clone();
         drifted.drift(&plan, 0, kind);
-        text += &format!(
+        let _ = write!(
+            text,
             "\n\n{kind}\n{}",
             lines(&Diff::new(&plan, &drifted.snapshot, &GatewayLinks::default()).unwrap())
         );

@@ -1,4 +1,4 @@
-//! A model of the Open_vSwitch database: executes transactions as RFC 7047 says, on the typed snapshot itself.
+//! A model of the `Open_vSwitch` database: executes transactions as RFC 7047 says, on the typed snapshot itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -328,24 +328,24 @@ impl Database {
         match (table, column) {
             ("Bridge", "name") => snapshot.bridges.get_mut(&uuid).ok_or("no row")?.name = text()?,
             ("Bridge", "datapath_type") => {
-                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.datapath_type = text()?
+                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.datapath_type = text()?;
             }
             ("Bridge", "fail_mode") => {
-                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.fail_mode = Some(text()?)
+                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.fail_mode = Some(text()?);
             }
             ("Bridge", "external_ids") => {
-                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.external_ids = map()?
+                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.external_ids = map()?;
             }
             ("Bridge", "other_config") => {
-                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.other_config = map()?
+                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.other_config = map()?;
             }
             ("Bridge", "ports") => {
-                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.ports = resolve(value, names)
+                snapshot.bridges.get_mut(&uuid).ok_or("no row")?.ports = resolve(value, names);
             }
             ("Port", "name") => snapshot.ports.get_mut(&uuid).ok_or("no row")?.name = text()?,
             ("Port", "external_ids") => snapshot.ports.get_mut(&uuid).ok_or("no row")?.external_ids = map()?,
             ("Port", "interfaces") => {
-                snapshot.ports.get_mut(&uuid).ok_or("no row")?.interfaces = resolve(value, names)
+                snapshot.ports.get_mut(&uuid).ok_or("no row")?.interfaces = resolve(value, names);
             }
             ("Port", "protected") => {
                 snapshot.ports.get_mut(&uuid).ok_or("no row")?.protected = value.boolean().map_err(wrong)?;
