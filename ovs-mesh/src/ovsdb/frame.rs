@@ -153,6 +153,10 @@ impl Scanner {
     fn scan(&mut self) -> Result<Option<usize>, FrameError> {
         let too_long = FrameError::TooLong { limit: self.max_message };
         while let Some(&byte) = self.buffer.get(self.at) {
+            // Before anything else, so that the verdict does not depend on how the stream was cut.
+            if self.at - self.start >= self.max_message {
+                return Err(too_long);
+            }
             match self.state {
                 State::Between => match byte {
                     b' ' | b'\t' | b'\n' | b'\r' => {
@@ -175,9 +179,6 @@ impl Scanner {
                         b'{' | b'[' => self.open(byte)?,
                         b'}' | b']' if self.close(byte)? => {
                             let start = self.start;
-                            if self.at - start > self.max_message {
-                                return Err(too_long);
-                            }
                             self.start = self.at;
                             self.state = State::Between;
                             return Ok(Some(start));

@@ -110,9 +110,10 @@ async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsEr
 
 /// Verifies that the CA signed the server's certificate, and not which host it names.
 ///
-/// That is what ovs-vsctl and ovs-vswitchd verify: an `ssl:` endpoint is an address, and the certificates that ovs-pki
-/// makes name neither an address nor a host (they have no `subjectAltName`). The CA is one that exists for this OVS
-/// installation alone; whom it signs, it trusts. Every other check, of chain, dates, purpose and signatures, stands:
+/// That is what ovs-vsctl and ovs-vswitchd verify: an `ssl:` endpoint is an address, and the certificates that ovs-pki(8)
+/// makes name no address (their `subjectAltName`, if any, is the word that the request was given). The CA is one that
+/// exists for this OVS installation alone; whom it signs, it trusts. Every other check, of chain, dates, purpose and
+/// signatures, stands:
 /// webpki makes them all before it looks at the name.
 #[derive(Debug)]
 struct ChainOnly(Arc<WebPkiServerVerifier>);
