@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ovs_mesh::link::{Links, Netns};
+use ovs_mesh::link::{Links, Netns, NetnsError};
 use tokio::time::sleep;
 
 use crate::plan::HostPlan;
@@ -56,6 +57,25 @@ pub(crate) fn start(
         host.db_socket().display()
     );
     here.run(&programs.ovs_vsctl, &bridge.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+}
+
+/// Makes a host resolve its peers' underlay addresses, as hosts that have talked before have.
+///
+/// vswitchd learns its tunnels' neighbours from the answers that pass `br-phy`, and drops the first packet to a peer that
+/// it does not know yet. A datagram to the discard port (RFC 863) makes the host ask.
+pub(crate) fn meet(netns: &Netns, own: IpAddr, peers: &[IpAddr]) -> Result<io::Result<()>, NetnsError> {
+    netns.run(|| {
+        let socket = UdpSocket::bind((own, 0))?;
+        for peer in peers.iter().filter(|peer| **peer != own) {
+            // An answer of `unreachable` to an earlier datagram shows up here: it came from the peer, so that is fine.
+            if let Err(error) = socket.send_to(&[], (*peer, 9)) {
+                if error.kind() != io::ErrorKind::ConnectionRefused {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 fn daemon(daemon: Daemon, host: &HostPlan) -> Vec<String> {
