@@ -1,22 +1,27 @@
 //! A topology as a lab: hosts and containers from the file, programmed by the same calls that real hosts make.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use ipnetwork::IpNetwork;
 use ovs_mesh::link::{Netns, NetnsError};
 use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{
-    AttachError, Attachment, Ctid, Datapath, HostName, MeshName, Plan, PlanError, Report, Status, Switch,
-    SwitchError, SwitchOptions, SyncError, Topology, TopologyError, attach, gateway_netns, status, sync,
+    AttachError, Attachment, ControlError, Ctid, Datapath, HostName, MeshName, Plan, PlanError, Report,
+    Status, Switch, SwitchError, SwitchOptions, SyncError, Topology, TopologyError, attach, gateway_netns,
+    status, sync,
 };
+
+use tokio::time::sleep;
 
 use crate::down::DownError;
 use crate::exec::ExecError;
+use crate::phy;
 use crate::plan::{HostPlan, LabContainer, LabGateway, LabHost, LabPlan, LabPlanError, LabSpec};
 use crate::state::{Lab, StateError};
 use crate::status::LabStatus;
@@ -24,6 +29,8 @@ use crate::up::{Progress, UpError};
 
 /// The longest that any single wait of a lab's syncs may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long hosts may take to learn each other's addresses on the underlay.
+const NEIGHBOURS: Duration = Duration::from_secs(10);
 
 /// Why a lab is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +85,32 @@ pub enum LabError {
         /// Why.
         #[source]
         source: SwitchError,
+    },
+    /// A host's vswitchd does not answer.
+    #[error("host `{host}`")]
+    Control {
+        /// The host.
+        host: HostName,
+        /// Why.
+        #[source]
+        source: ControlError,
+    },
+    /// A host could not send to its peers.
+    #[error("host `{host}` cannot send to the other hosts on the underlay")]
+    Meet {
+        /// The host.
+        host: HostName,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A host's vswitchd did not learn a peer's address on the underlay.
+    #[error("host `{host}` does not reach {peer} on the underlay within {} s", NEIGHBOURS.as_secs())]
+    Neighbour {
+        /// The host.
+        host: HostName,
+        /// The peer's underlay address.
+        peer: String,
     },
     /// A host did not converge.
     #[error("host `{host}`")]
@@ -164,6 +197,7 @@ impl MeshLab {
         let path = self.lab.topology_path();
         fs::write(&path, self.topology.to_toml()).map_err(file("write", &path))?;
         self.sync_all(&self.topology, progress).await?;
+        self.neighbours().await?;
         let containers = &self.lab.plan().containers;
         for (at, container) in containers.iter().enumerate() {
             let plan = Plan::new(&self.topology, &container.host)?;
@@ -181,6 +215,37 @@ impl MeshLab {
                 source: Box::new(source),
             })?;
             progress.step(at + 1, containers.len(), &format!("container {}", container.ctid));
+        }
+        Ok(())
+    }
+
+    /// Makes every vswitchd know its peers' addresses on the underlay, as on hosts that have talked before: it drops the
+    /// first packet to a peer that it does not know, and learns, once it has tunnels, from the answers that its host gets.
+    async fn neighbours(&self) -> Result<(), LabError> {
+        let started = Instant::now();
+        let underlay: Vec<IpAddr> = self.topology.hosts().iter().map(ovs_mesh::Host::underlay_ip).collect();
+        for host in &self.lab.plan().hosts {
+            let met = phy::meet(&Netns::open(&host.netns)?, host.underlay_address.ip(), &underlay)?;
+            met.map_err(|source| LabError::Meet { host: host.name.clone(), source })?;
+        }
+        for host in self.topology.hosts() {
+            let switch = self.switch(host.name()).await?;
+            let plan = Plan::new(&self.topology, host.name())?;
+            let peers: BTreeSet<String> =
+                plan.tunnels().map(|(_, tunnel)| tunnel.tuple.remote_ip.to_string()).collect();
+            loop {
+                let failed = |source| LabError::Control { host: host.name().clone(), source };
+                let known = switch.control("tnl/neigh/show", &[]).await.map_err(failed)?;
+                let known: Vec<&str> =
+                    known.lines().filter_map(|line| line.split_whitespace().next()).collect();
+                match peers.iter().find(|peer| !known.contains(&peer.as_str())) {
+                    None => break,
+                    Some(peer) if started.elapsed() > NEIGHBOURS => {
+                        return Err(LabError::Neighbour { host: host.name().clone(), peer: peer.clone() });
+                    }
+                    Some(_) => sleep(Duration::from_millis(5)).await,
+                }
+            }
         }
         Ok(())
     }

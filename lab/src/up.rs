@@ -1,6 +1,5 @@
 //! Brings a lab up.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ovs_mesh::HostName;
@@ -67,15 +66,6 @@ pub enum UpError {
         /// The MTU that it has; 0 when there is no such device.
         found: u32,
     },
-    /// A host could not send to its peers.
-    #[error("host `{host}` cannot send to the other hosts on the underlay")]
-    Meet {
-        /// The host.
-        host: HostName,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
     /// A part of the work was cut short, by a panic or the end of the runtime.
     #[error("a part of the lab's coming up was cut short")]
     Cut(#[from] JoinError),
@@ -130,11 +120,6 @@ async fn build(
         done += 1;
         progress.step(done, total, &what);
         opened.push((host, links));
-    }
-    let underlay: Vec<IpAddr> = plan.hosts.iter().map(|host| host.underlay_address.ip()).collect();
-    for host in &plan.hosts {
-        let met = phy::meet(&Netns::open(&host.netns)?, host.underlay_address.ip(), &underlay)?;
-        met.map_err(|source| UpError::Meet { host: host.name.clone(), source })?;
     }
     for container in &plan.containers {
         if let Some((_, links)) = opened.iter().find(|(host, _)| *host == container.host) {

@@ -24,7 +24,7 @@ use crate::snapshot::{BridgeRow, InterfaceRow, PortRole, PortRow, Snapshot, Stri
 /// What the host's gateways look like outside OVSDB: their links, addresses and namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GatewayLinks {
-    /// The host-side device's index, where there is one.
+    /// The host-side device's index, where there is a whole veth pair; without one the device has to be made.
     pub ifindex: HashMap<PortName, u32>,
     /// What is not as planned, in words; empty or missing: nothing.
     pub problems: HashMap<PortName, Vec<String>>,
@@ -307,10 +307,15 @@ impl<'a> Differ<'a> {
         let device = self.links.ifindex.get(name).copied().map(i64::from);
         let stale = match interface {
             None => Some("a gateway's port has exactly one interface".to_owned()),
+            // Its row goes before the device is made: one made under a row passes no packets on the userspace datapath.
+            Some(_)
+                if device.is_none() && self.links.problems.get(name).is_some_and(|list| !list.is_empty()) =>
+            {
+                Some("its device is gone".to_owned())
+            }
             Some(row) if !matches!(row.kind.as_str(), "" | "system") => {
                 Some(format!("its type is {}", row.kind))
             }
-            // A device that was made anew under the row's feet passes no packets on the userspace datapath.
             Some(row) if device.is_some() && row.ifindex.is_some() && row.ifindex != device => {
                 Some("its device was made anew".to_owned())
             }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::diff::GatewayLinks;
-use crate::link::{GatewayError, GatewaySpec, Links, LinksOpenError, Netns, gateway_state};
+use crate::link::{GatewayDiffers, GatewayError, GatewaySpec, Links, LinksOpenError, Netns, gateway_state};
 use crate::ovsdb::{
     Client, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest, Mutation, Mutator,
     Operation, OperationError, OperationResult, TlsConfig, TransactError, Value,
@@ -175,8 +175,12 @@ impl Switch {
                 gateway_state(&self.links, &gateway_spec(gateway, bridge.mtu, bridge.datapath)).await?;
             let problems = state.differs.iter().map(ToString::to_string).collect();
             links.problems.insert(gateway.port.clone(), problems);
+            let whole = !state.differs.iter().any(|differs| {
+                use GatewayDiffers::{NetnsAbsent, PairAbsent, PairBroken};
+                matches!(differs, NetnsAbsent | PairAbsent | PairBroken)
+            });
             let device = self.links.get(gateway.port.as_str()).await.map_err(GatewayError::from)?;
-            if let Some(device) = device {
+            if let Some(device) = device.filter(|_| whole) {
                 links.ifindex.insert(gateway.port.clone(), device.index);
             }
         }

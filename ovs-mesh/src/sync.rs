@@ -3,6 +3,7 @@
 //! Each round reads the switch anew, commits one guarded step and waits until ovs-vswitchd has applied it. Nothing is
 //! remembered between rounds but what was done, so a sync that is killed at any moment is finished by the next.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -257,8 +258,9 @@ impl Run<'_> {
                 self.applied(wanted).await?;
             }
             give_up = self.switch.deadline();
-            // A device that was just made anew may have outdated its row: look again.
-            if step.left == 0 && !mended {
+            // What was mended may show more to do; what was put off is still to do.
+            let put_off = rows.len() + usize::from(mended) < step.changes.len();
+            if step.left == 0 && !mended && !put_off {
                 return Ok(diff.kept);
             }
         }
@@ -267,9 +269,20 @@ impl Run<'_> {
     /// The kernel's part of a diff: what goes goes before its row, what comes is there before its row.
     async fn mend_links(&mut self, diff: &Diff) -> Result<bool, SyncError> {
         let mut mended = false;
+        let removed: HashSet<&str> = diff
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::RemovePort { port, .. } => Some(port.as_str()),
+                _ => None,
+            })
+            .collect();
         for change in &diff.changes {
             match change {
-                Change::FixLink { gateway, mtu, datapath, .. } => {
+                // A device is made only once its old row is gone; the next round has it.
+                Change::FixLink { gateway, mtu, datapath, .. }
+                    if !removed.contains(gateway.port.as_str()) =>
+                {
                     let spec = gateway_spec(gateway, *mtu, *datapath);
                     ensure_gateway(&self.switch.links, &spec).await.map_err(SwitchError::from)?;
                     self.changes.push(change.clone());
