@@ -68,10 +68,10 @@ pub(crate) fn meet(netns: &Netns, own: IpAddr, peers: &[IpAddr]) -> Result<io::R
         let socket = UdpSocket::bind((own, 0))?;
         for peer in peers.iter().filter(|peer| **peer != own) {
             // An answer of `unreachable` to an earlier datagram shows up here: it came from the peer, so that is fine.
-            if let Err(error) = socket.send_to(&[], (*peer, 9)) {
-                if error.kind() != io::ErrorKind::ConnectionRefused {
-                    return Err(error);
-                }
+            if let Err(error) = socket.send_to(&[], (*peer, 9))
+                && error.kind() != io::ErrorKind::ConnectionRefused
+            {
+                return Err(error);
             }
         }
         Ok(())

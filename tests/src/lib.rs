@@ -1,5 +1,7 @@
 //! Labs for the end-to-end tests: each test has its own, with real daemons, and leaves nothing behind.
 
+#![expect(clippy::missing_panics_doc, reason = "test support: whatever is not as it should be panics")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{DB, Ovsdb, after, row, soon};
 
-/// QoS is a table whose rows need nothing that refers to them.
+/// `QoS` is a table whose rows need nothing that refers to them.
 fn qos(kind: &str) -> Operation {
     Operation::insert("QoS", row([("type", kind.into())]))
 }
@@ -272,7 +272,7 @@ async fn a_restart_is_told_to_every_caller_who_then_connects_again() {
     server.client().await.echo(soon()).await.unwrap();
 }
 
-/// A transaction that waits, without a limit of its own, for a row of QoS.
+/// A transaction that waits, without a limit of its own, for a row of `QoS`.
 fn wait_for_qos() -> Operation {
     Operation::Wait {
         table: "QoS".into(),

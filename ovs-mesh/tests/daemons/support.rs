@@ -93,7 +93,7 @@ impl Drop for Daemon {
     }
 }
 
-/// An ovsdb-server with an empty Open_vSwitch database and one Open_vSwitch row in it.
+/// An ovsdb-server with an empty `Open_vSwitch` database and one `Open_vSwitch` row in it.
 pub(crate) struct Ovsdb {
     pub(crate) daemon: Daemon,
     pub(crate) root: Uuid,
