@@ -1,5 +1,7 @@
 //! A sync converges from wherever it starts, touches nothing of others, and many may run at once.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::time::Duration;
