@@ -1,5 +1,7 @@
 //! What the command line prints, where, and how it exits.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::fmt::Write;
 use std::process::Command;
 
