@@ -24,7 +24,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts the host's daemons and makes its bridge. Blocks for as long as the programs run.
-pub(crate) fn start(host: &HostPlan, netns: &Netns, programs: &Programs) -> Result<(), ProgramError> {
+pub(crate) fn start(
+    host: &HostPlan,
+    mtu: u32,
+    netns: &Netns,
+    programs: &Programs,
+) -> Result<(), ProgramError> {
     let dir = &host.dir;
     match fs::create_dir(dir) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
@@ -46,7 +51,7 @@ pub(crate) fn start(host: &HostPlan, netns: &Netns, programs: &Programs) -> Resu
     here.run(&programs.ovs_vswitchd, &switch)?;
     // With the operator's own tool: what it makes is nobody's but the host's, as a real host's card is.
     let bridge = format!(
-        "--db=unix:{} --timeout=25 -- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD}",
+        "--db=unix:{} --timeout=25 -- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD} -- set interface {BRIDGE} mtu_request={mtu}",
         host.db_socket().display()
     );
     here.run(&programs.ovs_vsctl, &bridge.split(' ').map(str::to_owned).collect::<Vec<_>>())
@@ -65,7 +70,7 @@ fn daemon(daemon: Daemon, host: &HostPlan) -> Vec<String> {
 
 /// Gives the bridge's device the underlay address, and waits until it has the underlay's MTU.
 ///
-/// vswitchd sets that MTU itself, to the smallest of the bridge's ports.
+/// The bridge asks for that MTU: left alone, the userspace datapath keeps its own devices at 1500.
 pub(crate) async fn address(host: &HostPlan, links: &Links, mtu: u32) -> Result<(), UpError> {
     let started = Instant::now();
     loop {

@@ -195,7 +195,7 @@ async fn bring_up(
     let starting = Arc::clone(plan);
     spawn_blocking(move || {
         let _claim = claim;
-        phy::start(&starting.hosts[number], &netns, &programs)
+        phy::start(&starting.hosts[number], starting.underlay_mtu, &netns, &programs)
     })
     .await??;
     phy::address(host, &links, plan.underlay_mtu).await?;
