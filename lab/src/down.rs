@@ -8,8 +8,8 @@ use ovs_mesh::{MeshName, NetnsName};
 use serde::Serialize;
 
 use crate::plan::LabPlan;
-use crate::process::{Daemon, end};
-use crate::state::{Claim, Lab, StateError, hold, read, remove};
+use crate::process::{Daemon, end, with_argument};
+use crate::state::{Claim, Lab, StateError, hold, read, remove, remove_unborn};
 
 /// How long a process may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -64,6 +64,7 @@ impl Lab {
     /// A process is the lab's when its network namespace is, whatever it is (but never the caller), or when it is an
     /// OVS daemon with one of the lab's run directories.
     pub fn down(name: &MeshName) -> Result<DownReport, DownError> {
+        remove_unborn(name)?;
         let Some(claim) = hold(name)? else { return Ok(DownReport::default()) };
         if let Some(plan) = read(name)? {
             return take_down(&plan, &claim);
@@ -100,11 +101,9 @@ fn processes(plan: &LabPlan, names: &[&NetnsName]) -> io::Result<Vec<u32>> {
         }
     }
     let mut pids = Netns::pids_of(&ids)?;
-    for host in &plan.hosts {
-        for daemon in Daemon::ALL {
-            pids.extend(daemon.pids(&host.dir)?);
-        }
-    }
+    let arguments =
+        plan.hosts.iter().flat_map(|host| Daemon::ALL.map(|daemon| daemon.pidfile_argument(&host.dir)));
+    pids.extend(with_argument(&arguments.collect::<Vec<_>>())?);
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)

@@ -89,7 +89,9 @@ fn daemon(daemon: Daemon, host: &HostPlan) -> Vec<String> {
     ]
 }
 
-/// Gives the bridge's device the underlay address, and waits until vswitchd has set the underlay's MTU on it.
+/// Gives the bridge's device the underlay address, and waits until it has the underlay's MTU.
+///
+/// The bridge asks for that MTU: left alone, the userspace datapath keeps its own devices at 1500.
 pub(crate) async fn address(host: &HostPlan, links: &Links, mtu: u32) -> Result<(), UpError> {
     let started = Instant::now();
     loop {

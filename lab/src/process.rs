@@ -42,19 +42,21 @@ impl Daemon {
 
     /// The running daemons of that run directory: one, or none, or more where a start was cut short.
     pub(crate) fn pids(self, dir: &Path) -> io::Result<Vec<u32>> {
-        let argument = self.pidfile_argument(dir);
-        let mut pids = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            let pid = entry?.file_name().to_str().and_then(|text| text.parse::<u32>().ok());
-            pids.extend(pid.filter(|pid| has_argument(*pid, &argument)));
-        }
-        Ok(pids)
+        with_argument(&[self.pidfile_argument(dir)])
     }
 }
 
-fn has_argument(pid: u32, argument: &str) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
+/// The processes that have one of the arguments, found in one look at `/proc`.
+pub(crate) fn with_argument(arguments: &[String]) -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let pid = entry?.file_name().to_str().and_then(|text| text.parse::<u32>().ok());
+        pids.extend(pid.filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|found| arguments.iter().any(|one| one.as_bytes() == found))
+        }));
+    }
+    Ok(pids)
 }
 
 /// The state letter of a process (proc(5)), if there is one.

@@ -183,11 +183,9 @@ pub(crate) fn claim(plan: &LabPlan) -> Result<Claim, StateError> {
         return Err(StateError::AlreadyUp { name: plan.name.clone() });
     }
     free(plan)?;
-    let new = base.join(format!(".{}.new", plan.name));
-    match fs::remove_dir_all(&new) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file("remove", &new)(source)),
-        _ => fs::create_dir(&new).map_err(file("create", &new))?,
-    }
+    let new = unborn(&plan.name);
+    remove_all(&new)?;
+    fs::create_dir(&new).map_err(file("create", &new))?;
     let manifest = new.join(MANIFEST);
     let text = serde_json::to_vec_pretty(plan).map_err(|why| file("write", &manifest)(why.into()))?;
     fs::write(&manifest, text).map_err(file("write", &manifest))?;
@@ -237,9 +235,26 @@ pub(crate) fn hold(name: &MeshName) -> Result<Option<Claim>, StateError> {
 
 /// Removes the state directory, last of all.
 pub(crate) fn remove(name: &MeshName) -> Result<(), StateError> {
-    let dir = state_dir(name);
-    match fs::remove_dir_all(&dir) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(file("remove", &dir)(source)),
+    remove_all(&state_dir(name))
+}
+
+/// Removes what a crash left before the lab had its name: a directory, and nothing else of the lab.
+pub(crate) fn remove_unborn(name: &MeshName) -> Result<(), StateError> {
+    let new = unborn(name);
+    if !new.exists() {
+        return Ok(());
+    }
+    let _all = lock(Path::new(BASE))?;
+    remove_all(&new)
+}
+
+fn unborn(name: &MeshName) -> PathBuf {
+    Path::new(BASE).join(format!(".{name}.new"))
+}
+
+fn remove_all(dir: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(dir) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(file("remove", dir)(source)),
         _ => Ok(()),
     }
 }
