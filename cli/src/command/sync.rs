@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
-use ovs_mesh::{Diff, Plan, Report, Switch, dry_run, sync};
+use ovs_mesh::{Change, Diff, KeptBridge, Plan, Report, Switch, dry_run, sync};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -126,22 +126,23 @@ fn watch_file(path: &Path) -> Result<(notify::RecommendedWatcher, mpsc::Unbounde
     Ok((watcher, receiver))
 }
 
+/// A line a change, and a line a bridge that cannot go yet.
+fn write_changes(f: &mut fmt::Formatter<'_>, changes: &[Change], kept: &[KeptBridge]) -> fmt::Result {
+    for change in changes {
+        writeln!(f, "{change}")?;
+    }
+    for KeptBridge { bridge, foreign_ports } in kept {
+        writeln!(f, "= bridge  {bridge}: kept, it has ports of others: {}", foreign_ports.join(", "))?;
+    }
+    Ok(())
+}
+
 struct DiffText<'a>(&'a Diff);
 
 impl fmt::Display for DiffText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Diff { changes, kept } = self.0;
-        for change in changes {
-            writeln!(f, "{change}")?;
-        }
-        for bridge in kept {
-            writeln!(
-                f,
-                "= bridge  {}: kept, it has ports of others: {}",
-                bridge.bridge,
-                bridge.foreign_ports.join(", ")
-            )?;
-        }
+        write_changes(f, changes, kept)?;
         if changes.is_empty() {
             writeln!(f, "nothing to change")?;
         }
@@ -154,17 +155,7 @@ struct ReportText<'a>(&'a Report);
 impl fmt::Display for ReportText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { mesh, host, changes, transactions, kept, failing, warnings } = self.0;
-        for change in changes {
-            writeln!(f, "{change}")?;
-        }
-        for bridge in kept {
-            writeln!(
-                f,
-                "= bridge  {}: kept, it has ports of others: {}",
-                bridge.bridge,
-                bridge.foreign_ports.join(", ")
-            )?;
-        }
+        write_changes(f, changes, kept)?;
         for object in failing {
             writeln!(f, "! {:7} {} {}: {}", object.kind.as_str(), object.bridge, object.name, object.state)?;
         }
