@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::names::{BridgeName, Ctid, MeshName, PortName, TenantName};
 use crate::ovsdb::{Atom, Mutation, Mutator, Operation, Row, TransactError, Value};
 use crate::plan::{CTID_ID, MESH_ID, PEER_ID, Plan, TENANT_ID};
-use crate::snapshot::{PortRole, PortRow, Snapshot, StringMap};
+use crate::snapshot::{Opening, PortRole, PortRow, Snapshot, StringMap};
 use crate::switch::{Switch, SwitchError};
 
 /// An interface that is to be on its tenant's bridge.
@@ -189,7 +189,7 @@ pub fn decide(
         Some(row) if row.ifindex != Some(i64::from(ifindex)) => {
             replace("its device was made anew".to_owned())
         }
-        Some(row) if row.ofport.is_some_and(|number| number > 0) => Ok(Decision::Nothing),
+        Some(row) if row.opening == Opening::Done => Ok(Decision::Nothing),
         _ => replace("ovs-vswitchd has not opened it".to_owned()),
     }
 }
@@ -356,7 +356,7 @@ async fn problem(switch: &Switch, device: &str) -> Result<Option<String>, Attach
     Ok(match interface {
         None => Some("somebody else removed its row".to_owned()),
         Some(row) if row.error.is_some() => row.error.clone(),
-        Some(row) if row.ofport.is_some_and(|number| number > 0) => None,
+        Some(row) if row.opening == Opening::Done => None,
         Some(_) => Some("ovs-vswitchd could not open it; its log says why".to_owned()),
     })
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use change::{Change, ColumnChange, ColumnValue};
 pub use conflict::Conflict;
-pub use step::{MAX_REMOVALS, Step};
+pub use step::{Step, removals_at_once};
 
 use crate::names::{PortName, TenantName};
 use crate::plan::{

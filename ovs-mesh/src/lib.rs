@@ -20,7 +20,7 @@ pub mod unixctl;
 
 pub use attach::{AttachError, Attachment, Decision, attach, decide, detach};
 pub use diff::{
-    Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, MAX_REMOVALS, Step,
+    Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, Step, removals_at_once,
 };
 pub use lower::lower;
 pub use mesh::{Mesh, TunnelEnd};
@@ -34,7 +34,8 @@ pub use plan::{
 };
 pub use render::OvsVsctl;
 pub use snapshot::{
-    BridgeRow, EffectiveTuple, InterfaceRow, PortRole, PortRow, ReadError, Snapshot, StringMap, TunnelClass,
+    BridgeRow, EffectiveTuple, InterfaceRow, Opening, PortRole, PortRow, ReadError, Snapshot, StringMap,
+    TunnelClass,
 };
 pub use status::{Object, ObjectKind, State, Traffic, assess};
 pub use switch::{ControlError, DATABASE, RowWatch, Switch, SwitchError, SwitchOptions};

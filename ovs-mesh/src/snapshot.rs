@@ -70,12 +70,23 @@ pub struct InterfaceRow {
     pub options: StringMap,
     /// Column `mtu_request`, in bytes.
     pub mtu_request: Option<i64>,
-    /// Column `ofport`: above 0 once ovs-vswitchd has it, −1 if it failed.
-    pub ofport: Option<i64>,
+    /// Column `ofport`, as far as it tells whether ovs-vswitchd has the interface.
+    pub opening: Opening,
     /// Column `error`: ovs-vswitchd's own words.
     pub error: Option<String>,
     /// Column `ifindex`: the device that ovs-vswitchd opened.
     pub ifindex: Option<i64>,
+}
+
+/// What ovs-vswitchd has made of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// It has not come to it: `ofport` is empty.
+    Pending,
+    /// It could not open it: `ofport` is −1.
+    Failed,
+    /// It has it: `ofport` is the `OpenFlow` port number.
+    Done,
 }
 
 /// One consistent view of the switch's configuration.

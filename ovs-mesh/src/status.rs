@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::diff::{Change, Diff};
-use crate::plan::{Bridge, Plan, Tunnel};
-use crate::snapshot::{InterfaceRow, PortRole, PortRow, Snapshot};
+use crate::plan::{Bridge, Plan, Tunnel, Tuple};
+use crate::snapshot::{InterfaceRow, Opening, PortRole, PortRow, Snapshot};
 use crate::unixctl::{ListedKey, ListedRemote, ListedTunnel};
 
 /// What an object is.
@@ -174,6 +174,20 @@ pub fn assess(plan: &Plan, snapshot: &Snapshot, diff: &Diff, listed: Option<&[Li
     objects
 }
 
+/// Whether ovs-vswitchd's own list has every planned tunnel with its tuple.
+pub(crate) fn lists_every_tunnel(plan: &Plan, listed: &[ListedTunnel]) -> bool {
+    let listed: HashMap<&str, &ListedTunnel> =
+        listed.iter().map(|tunnel| (tunnel.name.as_str(), tunnel)).collect();
+    plan.tunnels().all(|(_, tunnel)| {
+        listed.get(tunnel.port.as_str()).is_some_and(|found| has_tuple(found, &tunnel.tuple))
+    })
+}
+
+fn has_tuple(listed: &ListedTunnel, tuple: &Tuple) -> bool {
+    listed.remote == ListedRemote::Address(tuple.remote_ip.0)
+        && listed.in_key == ListedKey::Exact(u64::from(tuple.key.get()))
+}
+
 /// The containers' and other attached ports on a planned bridge, by name.
 fn attached<'a>(plan: &Plan, snapshot: &'a Snapshot, bridge: &Bridge) -> Vec<&'a PortRow> {
     let row = snapshot.bridges.values().find(|row| row.name == bridge.name.as_str());
@@ -290,8 +304,8 @@ impl Assessor<'_> {
         };
         match (interface, tunnel) {
             (InterfaceRow { error: Some(error), .. }, _) => State::Failing { reason: error.clone() },
-            (InterfaceRow { ofport: None, .. }, _) => State::Configured,
-            (InterfaceRow { ofport: Some(..=0), .. }, _) => {
+            (InterfaceRow { opening: Opening::Pending, .. }, _) => State::Configured,
+            (InterfaceRow { opening: Opening::Failed, .. }, _) => {
                 State::Failing { reason: "ovs-vswitchd could not open it; its log says why".to_owned() }
             }
             (_, Some(tunnel)) => self.listed_state(tunnel),
@@ -305,12 +319,7 @@ impl Assessor<'_> {
             None => State::Failing {
                 reason: "ovs-vswitchd does not list it: another tunnel has its tuple".to_owned(),
             },
-            Some(found)
-                if found.remote == ListedRemote::Address(tunnel.tuple.remote_ip.0)
-                    && found.in_key == ListedKey::Exact(u64::from(tunnel.tuple.key.get())) =>
-            {
-                State::Applied
-            }
+            Some(found) if has_tuple(found, &tunnel.tuple) => State::Applied,
             Some(found) => State::Failing {
                 reason: format!("ovs-vswitchd has it with remote {:?}, key {:?}", found.remote, found.in_key),
             },

@@ -3,13 +3,15 @@
 //! Each round reads the switch anew, commits one guarded step and waits until ovs-vswitchd has applied it. Nothing is
 //! remembered between rounds but what was done, so a sync that is killed at any moment is finished by the next.
 
+mod outcome;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::diff::{Change, Conflict, Diff, KeptBridge, MAX_REMOVALS};
+use crate::diff::{Change, Conflict, Diff, KeptBridge, removals_at_once};
 use crate::link::{GatewayError, ensure_gateway, remove_gateway};
 use crate::lower::lower;
 use crate::names::{HostName, MeshName, PortName};
@@ -18,7 +20,6 @@ use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::status::{Object, ObjectKind, State, Traffic, assess};
 use crate::switch::{Switch, SwitchError, Watch, gateway_spec};
-use crate::underlay;
 
 /// What a sync did, and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -138,8 +139,8 @@ pub async fn dry_run(switch: &Switch, plan: &Plan) -> Result<Diff, SyncError> {
 /// A second sync finds nothing to do and writes nothing. Any number may run at once.
 pub async fn sync(switch: &Switch, plan: &Plan, progress: &dyn Progress) -> Result<Report, SyncError> {
     let mut run = Run { switch, plan, watch: None, changes: Vec::new(), transactions: 0, attempts: 0 };
-    let kept = run.converge(progress).await?;
-    run.report(kept).await
+    let end = run.converge(progress).await?;
+    run.report(end).await
 }
 
 /// What every object has come to.
@@ -151,9 +152,7 @@ pub async fn status(switch: &Switch, plan: &Plan) -> Result<Status, SyncError> {
         Err(conflicts) => (Diff::default(), conflicts),
     };
     let mut warnings = Vec::new();
-    let listed = switch.listed_tunnels().await;
-    let listed =
-        listed.map_err(|error| warnings.push(format!("tunnels not checked in ovs-vswitchd: {error}"))).ok();
+    let listed = outcome::listed(switch, &mut warnings).await;
     let mut objects = assess(plan, &snapshot, &diff, listed.as_deref());
     add_traffic(switch, &mut objects).await?;
     if snapshot.cur_cfg < snapshot.next_cfg {
@@ -162,7 +161,7 @@ pub async fn status(switch: &Switch, plan: &Plan) -> Result<Status, SyncError> {
             snapshot.cur_cfg, snapshot.next_cfg
         ));
     }
-    warnings.extend(underlay_warnings(switch, plan, &snapshot).await);
+    warnings.extend(outcome::underlay_warnings(switch, plan, &snapshot).await);
     Ok(Status {
         mesh: plan.mesh.clone(),
         host: plan.host.clone(),
@@ -171,16 +170,6 @@ pub async fn status(switch: &Switch, plan: &Plan) -> Result<Status, SyncError> {
         kept: diff.kept,
         warnings,
     })
-}
-
-async fn underlay_warnings(switch: &Switch, plan: &Plan, snapshot: &Snapshot) -> Vec<String> {
-    if !underlay::is_userspace(plan) {
-        return Vec::new();
-    }
-    match switch.control("ovs/route/show", &[]).await {
-        Ok(routes) => underlay::missing_routes(plan, snapshot, &routes),
-        Err(error) => vec![format!("underlay not checked: {error}")],
-    }
 }
 
 async fn add_traffic(switch: &Switch, objects: &mut [Object]) -> Result<(), SyncError> {
@@ -210,6 +199,15 @@ async fn add_traffic(switch: &Switch, objects: &mut [Object]) -> Result<(), Sync
     Ok(())
 }
 
+/// How the steps of a sync ended.
+struct Converged {
+    kept: Vec<KeptBridge>,
+    /// The last look at the switch; what was committed after it is known to be applied.
+    snapshot: Snapshot,
+    /// Whether that look already shows the end.
+    is_final: bool,
+}
+
 struct Run<'a> {
     switch: &'a Switch,
     plan: &'a Plan,
@@ -221,18 +219,21 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Commits step after step until nothing differs.
-    async fn converge(&mut self, progress: &dyn Progress) -> Result<Vec<KeptBridge>, SyncError> {
+    async fn converge(&mut self, progress: &dyn Progress) -> Result<Converged, SyncError> {
         let mut give_up = self.switch.deadline();
         loop {
             let links = self.switch.gateway_links(self.plan).await?;
             let snapshot = self.switch.snapshot().await?;
             let diff = Diff::new(self.plan, &snapshot, &links).map_err(SyncError::Conflicts)?;
             if diff.is_empty() {
-                self.applied(snapshot.next_cfg).await?;
-                return Ok(diff.kept);
+                let is_final = snapshot.cur_cfg >= snapshot.next_cfg;
+                if !is_final {
+                    self.applied(snapshot.next_cfg).await?;
+                }
+                return Ok(Converged { kept: diff.kept, snapshot, is_final });
             }
             let mended = self.mend_links(&diff).await?;
-            let step = diff.next_step(MAX_REMOVALS);
+            let step = diff.next_step(removals_at_once(snapshot.ports.len()));
             let rows: Vec<&Change> = step
                 .changes
                 .iter()
@@ -261,7 +262,7 @@ impl Run<'_> {
             // What was mended may show more to do; what was put off is still to do.
             let put_off = rows.len() + usize::from(mended) < step.changes.len();
             if step.left == 0 && !mended && !put_off {
-                return Ok(diff.kept);
+                return Ok(Converged { kept: diff.kept, snapshot, is_final: false });
             }
         }
     }
@@ -320,41 +321,33 @@ impl Run<'_> {
         })
     }
 
-    async fn report(mut self, kept: Vec<KeptBridge>) -> Result<Report, SyncError> {
+    async fn report(mut self, end: Converged) -> Result<Report, SyncError> {
+        let (switch, plan) = (self.switch, self.plan);
         let mut warnings = Vec::new();
-        let mut failing = self.failing(&mut warnings).await?;
+        let mut failing = if end.is_final {
+            outcome::failing(switch, plan, &end.snapshot, &mut warnings).await
+        } else if outcome::is_all_applied(switch, plan, &mut warnings).await? {
+            Vec::new()
+        } else {
+            warnings.clear();
+            outcome::failing(switch, plan, &switch.snapshot().await?, &mut warnings).await
+        };
         if !failing.is_empty() {
             // A tunnel that failed because its tuple was not free yet stays failed until the next reconfiguration.
-            let snapshot = self.switch.snapshot().await?;
-            if let Some(wanted) = self.switch.commit(snapshot.root, Vec::new()).await? {
+            if let Some(wanted) = switch.commit(end.snapshot.root, Vec::new()).await? {
                 self.applied(wanted).await?;
             }
             warnings.clear();
-            failing = self.failing(&mut warnings).await?;
+            failing = outcome::failing(switch, plan, &switch.snapshot().await?, &mut warnings).await;
         }
         Ok(Report {
-            mesh: self.plan.mesh.clone(),
-            host: self.plan.host.clone(),
+            mesh: plan.mesh.clone(),
+            host: plan.host.clone(),
             changes: self.changes,
             transactions: self.transactions,
-            kept,
+            kept: end.kept,
             failing,
             warnings,
         })
-    }
-
-    /// Converged means applied: each interface has its `ofport`, no `error`, and stands in ovs-vswitchd's own list.
-    async fn failing(&self, warnings: &mut Vec<String>) -> Result<Vec<Object>, SyncError> {
-        let snapshot = self.switch.snapshot().await?;
-        let listed = self.switch.listed_tunnels().await;
-        let listed = listed
-            .map_err(|error| warnings.push(format!("tunnels not checked in ovs-vswitchd: {error}")))
-            .ok();
-        warnings.extend(underlay_warnings(self.switch, self.plan, &snapshot).await);
-        let objects = assess(self.plan, &snapshot, &Diff::default(), listed.as_deref());
-        let failing = objects
-            .into_iter()
-            .filter(|object| object.kind != ObjectKind::Container && object.state != State::Applied);
-        Ok(failing.collect())
     }
 }

@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::plan::Plan;
-use crate::snapshot::Snapshot;
 use crate::topology::Datapath;
 
 /// Whether this host's tunnels are encapsulated by ovs-vswitchd itself.
@@ -19,22 +18,16 @@ pub(crate) fn is_userspace(plan: &Plan) -> bool {
 }
 
 /// A warning for each device by which peers are reached and that is no userspace bridge, and one for peers without a
-/// route. `routes` is the reply of `ovs/route/show` (ovs-vswitchd(8)).
-pub(crate) fn missing_routes(plan: &Plan, snapshot: &Snapshot, routes: &str) -> Vec<String> {
+/// route. `userspace` names the bridges of the userspace datapath; `routes` is the reply of `ovs/route/show` (ovs-vswitchd(8)).
+pub(crate) fn missing_routes(plan: &Plan, userspace: &BTreeSet<&str>, routes: &str) -> Vec<String> {
     let routes: Vec<(IpNetwork, &str)> = routes.lines().filter_map(route).collect();
-    let bridges: BTreeSet<&str> = snapshot
-        .bridges
-        .values()
-        .filter(|bridge| bridge.datapath() == Datapath::Netdev.as_str())
-        .map(|bridge| bridge.name.as_str())
-        .collect();
     let peers: BTreeMap<IpAddr, &str> =
         plan.tunnels().map(|(_, tunnel)| (tunnel.tuple.remote_ip.0, tunnel.peer.as_str())).collect();
     let mut wrong: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
     for (address, peer) in peers {
         let matching = routes.iter().filter(|(network, _)| network.contains(address));
         let device = matching.max_by_key(|(network, _)| network.prefix()).map(|(_, device)| *device);
-        if !device.is_some_and(|device| bridges.contains(device)) {
+        if !device.is_some_and(|device| userspace.contains(device)) {
             wrong.entry(device).or_default().push(peer);
         }
     }

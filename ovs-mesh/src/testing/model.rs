@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::names::MeshName;
 use crate::ovsdb::{Atom, Condition, Mutation, Mutator, Operation, Row, Value};
 use crate::plan::{CTID_ID, MESH_ID, PEER_ID, Plan, TENANT_ID};
-use crate::snapshot::{BridgeRow, InterfaceRow, PortRow, Snapshot, StringMap};
+use crate::snapshot::{BridgeRow, InterfaceRow, Opening, PortRow, Snapshot, StringMap};
 
 /// Rows of others that a switch may have.
 #[derive(Debug, Clone)]
@@ -477,7 +477,7 @@ fn blank_interface(uuid: Uuid, name: &str) -> InterfaceRow {
         kind: String::new(),
         options: StringMap::new(),
         mtu_request: None,
-        ofport: Some(1),
+        opening: Opening::Done,
         error: None,
         ifindex: None,
     }
