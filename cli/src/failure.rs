@@ -50,7 +50,8 @@ impl Failure {
             Self::Switch(error)
             | Self::Sync(SyncError::Switch(error))
             | Self::Attach(AttachError::Switch(error)) => switch_exit(error),
-            Self::Sync(SyncError::NotApplied { .. }) | Self::Attach(AttachError::NotApplied { .. }) => {
+            Self::Sync(SyncError::NotApplied { .. })
+            | Self::Attach(AttachError::NotApplied { .. } | AttachError::NotTakenBack { .. }) => {
                 Exit::NotApplied
             }
             _ => Exit::Failed,

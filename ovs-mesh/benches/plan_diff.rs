@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ovs_mesh::{
-    BridgeRow, Diff, GatewayLinks, InterfaceRow, MAC_TABLE_SIZE, MESH_ID, Opening, PEER_ID, Plan, PortRow,
+    BridgeRow, Diff, HostDevices, InterfaceRow, MAC_TABLE_SIZE, MESH_ID, Opening, PEER_ID, Plan, PortRow,
     Snapshot, StringMap, TENANT_ID, Topology,
 };
 use uuid::Uuid;
@@ -89,6 +89,7 @@ impl Applied {
             name: name.to_owned(),
             kind: kind.to_owned(),
             options,
+            external_ids: StringMap::new(),
             mtu_request,
             opening: Opening::Done,
             error: None,
@@ -117,7 +118,7 @@ fn plan_and_diff(criterion: &mut Criterion) {
         let topology = topology(hosts, tenants);
         let host = topology.hosts()[0].name().clone();
         let plan = Plan::new(&topology, &host).expect("a host of the topology");
-        let links = GatewayLinks::default();
+        let links = HostDevices::default();
         let (empty, applied) = (Snapshot::default(), Applied::snapshot_of(&plan));
         let diff = |snapshot: &Snapshot| Diff::new(&plan, snapshot, &links).expect("nobody else's rows");
         assert!(diff(&applied).is_empty(), "the applied plan is no fixed point: {:?}", diff(&applied));

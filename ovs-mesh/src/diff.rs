@@ -2,6 +2,7 @@
 //!
 //! Only rows of our own appear in a [`Diff`]. A row of somebody else's that is in the way is a [`Conflict`].
 
+mod attached;
 mod change;
 mod conflict;
 mod step;
@@ -21,10 +22,12 @@ use crate::plan::{
 };
 use crate::snapshot::{BridgeRow, InterfaceRow, PortRole, PortRow, Snapshot, StringMap};
 
-/// What the host's gateways look like outside OVSDB: their links, addresses and namespaces.
+/// What the host has besides OVSDB: its devices, and its gateways' links, addresses and namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GatewayLinks {
-    /// The host-side device's index, where there is a whole veth pair; without one the device has to be made.
+pub struct HostDevices {
+    /// The index of every device on the host, by name; none where nobody has looked.
+    pub devices: Option<HashMap<String, u32>>,
+    /// A gateway's host-side device's index, where there is a whole veth pair; without one the device has to be made.
     pub ifindex: HashMap<PortName, u32>,
     /// What is not as planned, in words; empty or missing: nothing.
     pub problems: HashMap<PortName, Vec<String>>,
@@ -50,12 +53,12 @@ pub struct KeptBridge {
 
 impl Diff {
     /// Compares what should be with what is. Conflicts, if any, are all there are.
-    pub fn new(plan: &Plan, snapshot: &Snapshot, links: &GatewayLinks) -> Result<Self, Vec<Conflict>> {
+    pub fn new(plan: &Plan, snapshot: &Snapshot, devices: &HostDevices) -> Result<Self, Vec<Conflict>> {
         let conflicts = conflict::find(plan, snapshot);
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
-        let mut differ = Differ { plan, snapshot, links, diff: Self::default() };
+        let mut differ = Differ { plan, snapshot, devices, diff: Self::default() };
         differ.run();
         Ok(differ.diff)
     }
@@ -69,7 +72,7 @@ impl Diff {
 struct Differ<'a> {
     plan: &'a Plan,
     snapshot: &'a Snapshot,
-    links: &'a GatewayLinks,
+    devices: &'a HostDevices,
     diff: Diff,
 }
 
@@ -157,7 +160,7 @@ impl<'a> Differ<'a> {
     fn gateway_links(&mut self) {
         for bridge in &self.plan.bridges {
             let Some(gateway) = &bridge.gateway else { continue };
-            let Some(problems) = self.links.problems.get(&gateway.port).filter(|list| !list.is_empty())
+            let Some(problems) = self.devices.problems.get(&gateway.port).filter(|list| !list.is_empty())
             else {
                 continue;
             };
@@ -173,12 +176,17 @@ impl<'a> Differ<'a> {
 
     fn unplanned_bridge(&mut self, row: &BridgeRow) {
         let mut foreign = Vec::new();
+        let before = self.diff.changes.len();
         for port in self.ports(row) {
             if port.is_owned_by(&self.plan.mesh) {
-                self.remove(&row.name, port, "its bridge is not in the topology");
+                self.misplaced(row, port, "its bridge is not in the topology");
             } else if port.name != row.name {
                 foreign.push(port.name.clone());
             }
+        }
+        // A released port's row lives until it has been taken elsewhere, and so must its bridge.
+        if self.diff.changes[before..].iter().any(|change| matches!(change, Change::ReleasePort { .. })) {
+            return;
         }
         if foreign.is_empty() {
             let tenant = row.external_ids.get(TENANT_ID).cloned();
@@ -196,7 +204,7 @@ impl<'a> Differ<'a> {
         for row in bridges {
             for port in self.ports(row) {
                 if port.is_owned_by(&self.plan.mesh) {
-                    self.remove(&row.name, port, "it is on a bridge that is not the mesh's");
+                    self.misplaced(row, port, "it is on a bridge that is not the mesh's");
                 }
             }
         }
@@ -225,7 +233,7 @@ impl<'a> Differ<'a> {
                 match wanted.get(port.name.as_str()) {
                     Some(Wanted::Tunnel(tunnel)) => self.tunnel(bridge, tunnel, port),
                     Some(Wanted::Gateway(gateway)) => self.gateway(bridge, gateway, port),
-                    None => self.unplanned_port(bridge, port),
+                    None => self.unplanned_port(row, port),
                 }
             }
         }
@@ -239,25 +247,19 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn unplanned_port(&mut self, bridge: &Bridge, port: &PortRow) {
+    fn unplanned_port(&mut self, row: &BridgeRow, port: &PortRow) {
         match port.role(self.snapshot.only_interface(port)) {
-            PortRole::Tunnel => self.remove(bridge.name.as_str(), port, "the topology has no such tunnel"),
-            PortRole::Gateway => self.remove(bridge.name.as_str(), port, "the topology has no such gateway"),
-            PortRole::Attached => {
-                let placed = self.plan.placement(port.ctid());
-                if port.tenant() != Some(bridge.tenant.as_str()) {
-                    let tenant = port.tenant().unwrap_or("nobody").to_owned();
-                    self.remove(bridge.name.as_str(), port, format!("it belongs to tenant {tenant}"));
-                } else if let Some(tenant) = placed.filter(|tenant| **tenant != bridge.tenant).cloned() {
-                    self.remove(
-                        bridge.name.as_str(),
-                        port,
-                        format!("the topology puts it in tenant {tenant}"),
-                    );
-                } else {
-                    self.port_columns(bridge, port, &owned_ids(self.plan, &bridge.tenant), false);
-                }
-            }
+            PortRole::Tunnel => self.remove(&row.name, port, "the topology has no such tunnel"),
+            PortRole::Gateway => self.remove(&row.name, port, "the topology has no such gateway"),
+            PortRole::Attached => self.attached(row, port),
+        }
+    }
+
+    /// An owned port on a bridge that is not planned: it goes, or moves to where it belongs.
+    fn misplaced(&mut self, row: &BridgeRow, port: &PortRow, reason: &str) {
+        match port.role(self.snapshot.only_interface(port)) {
+            PortRole::Tunnel | PortRole::Gateway => self.remove(&row.name, port, reason),
+            PortRole::Attached => self.attached(row, port),
         }
     }
 
@@ -304,12 +306,13 @@ impl<'a> Differ<'a> {
     fn gateway(&mut self, bridge: &Bridge, gateway: &GatewayPort, port: &PortRow) {
         let GatewayPort { port: name, netns, address: _ } = gateway;
         let interface = self.snapshot.only_interface(port);
-        let device = self.links.ifindex.get(name).copied().map(i64::from);
+        let device = self.devices.ifindex.get(name).copied().map(i64::from);
         let stale = match interface {
             None => Some("a gateway's port has exactly one interface".to_owned()),
             // Its row goes before the device is made: one made under a row passes no packets on the userspace datapath.
             Some(_)
-                if device.is_none() && self.links.problems.get(name).is_some_and(|list| !list.is_empty()) =>
+                if device.is_none()
+                    && self.devices.problems.get(name).is_some_and(|list| !list.is_empty()) =>
             {
                 Some("its device is gone".to_owned())
             }

@@ -18,9 +18,9 @@ mod topology;
 mod underlay;
 pub mod unixctl;
 
-pub use attach::{AttachError, Attachment, Decision, attach, decide, detach};
+pub use attach::{AttachError, Attachment, Decision, NotApplied, attach, attached_for, decide, detach};
 pub use diff::{
-    Change, ColumnChange, ColumnValue, Conflict, Diff, GatewayLinks, KeptBridge, Step, removals_at_once,
+    Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevices, KeptBridge, Step, removals_at_once,
 };
 pub use lower::lower;
 pub use mesh::{Mesh, TunnelEnd};
@@ -29,13 +29,13 @@ pub use names::{
     TunnelKey, TunnelKind,
 };
 pub use plan::{
-    Bridge, CTID_ID, GATEWAY_DEVICE, GATEWAY_ID, GatewayPort, MAC_TABLE_SIZE, MESH_ID, PEER_ID, Plan,
-    PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,
+    Bridge, CTID_ID, GATEWAY_DEVICE, GATEWAY_ID, GatewayPort, IFINDEX_ID, MAC_TABLE_SIZE, MESH_ID, PEER_ID,
+    Plan, PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,
 };
 pub use render::OvsVsctl;
 pub use snapshot::{
-    BridgeRow, EffectiveTuple, InterfaceRow, Opening, PortRole, PortRow, ReadError, Snapshot, StringMap,
-    TunnelClass,
+    BridgeRow, EffectiveTuple, InterfaceRow, Opening, PortRole, PortRow, RELEASED, ReadError, Snapshot,
+    StringMap, TunnelClass,
 };
 pub use status::{Object, ObjectKind, State, Traffic, assess};
 pub use switch::{ControlError, DATABASE, RowWatch, Switch, SwitchError, SwitchOptions};

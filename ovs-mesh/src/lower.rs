@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::attach::Attachment;
 use crate::diff::{Change, ColumnChange, ColumnValue, Step, bridge_config, owned_ids, tunnel_options};
-use crate::names::{BridgeName, TenantName};
+use crate::names::{BridgeName, Ctid, MeshName, TenantName};
 use crate::ovsdb::{Atom, Mutation, Mutator, Operation, Row, Value};
-use crate::plan::{GATEWAY_ID, PEER_ID, Plan, Tunnel};
-use crate::snapshot::{Snapshot, StringMap};
+use crate::plan::{CTID_ID, GATEWAY_ID, IFINDEX_ID, MESH_ID, PEER_ID, Plan, TENANT_ID, Tunnel};
+use crate::snapshot::{RELEASED, Snapshot, StringMap};
 
 /// The operations of a step that was computed from this snapshot: guards first, then the changes.
 pub fn lower(plan: &Plan, snapshot: &Snapshot, step: &Step<'_>) -> Vec<Operation> {
@@ -99,6 +100,19 @@ impl<'a> Lowering<'a> {
                 let port = self.port(gateway.port.as_str(), interface, columns);
                 self.set(bridge.as_str()).added.push(port);
             }
+            Change::ReleasePort { bridge: _, port: _, row, interface, reason: _ } => {
+                self.guard_port(*row);
+                self.kind(*interface, RELEASED);
+            }
+            Change::TakePort { from, bridge, tenant: _, port: _, row, interface, ids } => {
+                self.guard_port(*row);
+                self.keys("Port", *row, "external_ids", ids);
+                self.kind(*interface, "");
+                if from != bridge.as_str() {
+                    self.set(from).removed.push(*row);
+                    self.set(bridge.as_str()).added.push(Atom::Uuid(*row));
+                }
+            }
             Change::RemovePort { bridge, port: _, row, tuple: _, gateway: _, reason: _ } => {
                 self.guard_port(*row);
                 self.set(bridge).removed.push(*row);
@@ -112,6 +126,12 @@ impl<'a> Lowering<'a> {
             // Not in OVSDB: the gateway's veth pair and namespace are the kernel's.
             Change::FixLink { gateway: _, tenant: _, mtu: _, datapath: _, problems: _ } => {}
         }
+    }
+
+    fn kind(&mut self, interface: Uuid, kind: &str) {
+        self.guard_interface(interface);
+        let kind = row([("type", Value::string(kind))]);
+        self.operations.push(Operation::update_row("Interface", interface, kind));
     }
 
     fn owned(&self, tenant: &TenantName, key: &str, value: &str) -> Row {
@@ -232,6 +252,34 @@ impl<'a> Lowering<'a> {
         }
         guards.chain(self.operations).collect()
     }
+}
+
+/// The ids that an attached port has; others on it stay.
+pub(crate) fn attached_ids(mesh: &MeshName, wanted: &Attachment, ifindex: u32) -> StringMap {
+    let Attachment { device: _, tenant, ctid, mac: _ } = wanted;
+    let mut ids = StringMap::from([
+        (MESH_ID.to_owned(), mesh.to_string()),
+        (TENANT_ID.to_owned(), tenant.to_string()),
+        (IFINDEX_ID.to_owned(), ifindex.to_string()),
+    ]);
+    ids.extend(ctid.iter().map(|ctid| (CTID_ID.to_owned(), ctid.to_string())));
+    ids
+}
+
+/// The Interface and the Port row of an attached interface, all but the port's `interfaces`.
+pub(crate) fn attached_rows(mesh: &MeshName, wanted: &Attachment, ifindex: u32) -> [Row; 2] {
+    let Attachment { device, tenant: _, ctid, mac } = wanted;
+    let id = ctid.as_ref().map_or(device.as_str(), Ctid::as_str);
+    let mut ids = StringMap::from([("iface-id".to_owned(), id.to_owned())]);
+    ids.extend(mac.iter().map(|mac| ("attached-mac".to_owned(), mac.to_string())));
+    let interface = row([("name", Value::string(device.as_str())), ("external_ids", Value::string_map(ids))]);
+    let port = row([
+        ("name", Value::string(device.as_str())),
+        ("external_ids", Value::string_map(attached_ids(mesh, wanted, ifindex))),
+        // Gone after a reboot, when the device is too (ovs-ctl(8), `delete-transient-ports`).
+        ("other_config", Value::string_map([("transient", "true")])),
+    ]);
+    [interface, port]
 }
 
 fn row<const N: usize>(columns: [(&str, Value); N]) -> Row {

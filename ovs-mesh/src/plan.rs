@@ -32,6 +32,9 @@ pub const TENANT_ID: &str = "ovsmesh-tenant";
 pub const PEER_ID: &str = "ovsmesh-peer";
 /// `external_ids` key: the container that a port belongs to.
 pub const CTID_ID: &str = "ovsmesh-ctid";
+/// `external_ids` key: the index of the device that was attached. An index is never given to another device while the
+/// machine runs, so that a row can be told whose device has been made anew since, whatever ovs-vswitchd says of it.
+pub const IFINDEX_ID: &str = "ovsmesh-ifindex";
 /// `external_ids` key: the network namespace of a gateway's far end.
 pub const GATEWAY_ID: &str = "ovsmesh-gateway";
 

@@ -12,7 +12,10 @@ use uuid::Uuid;
 pub use read::ReadError;
 
 use crate::names::MeshName;
-use crate::plan::{CTID_ID, GATEWAY_ID, MESH_ID, PEER_ID, TENANT_ID};
+use crate::plan::{CTID_ID, GATEWAY_ID, IFINDEX_ID, MESH_ID, PEER_ID, TENANT_ID};
+
+/// The `type` of an interface that ovs-vswitchd is to let go of before it is given back: one that no Open vSwitch has.
+pub const RELEASED: &str = "ovsmesh-released";
 
 /// An OVSDB map column of strings.
 pub type StringMap = BTreeMap<String, String>;
@@ -68,6 +71,8 @@ pub struct InterfaceRow {
     pub kind: String,
     /// Column `options`.
     pub options: StringMap,
+    /// Column `external_ids`.
+    pub external_ids: StringMap,
     /// Column `mtu_request`, in bytes.
     pub mtu_request: Option<i64>,
     /// Column `ofport`, as far as it tells whether ovs-vswitchd has the interface.
@@ -168,6 +173,11 @@ impl PortRow {
         self.external_ids.get(CTID_ID).map(String::as_str)
     }
 
+    /// The index that an attached port's device had when it was attached.
+    pub fn ifindex(&self) -> Option<u32> {
+        self.external_ids.get(IFINDEX_ID)?.parse().ok()
+    }
+
     /// What an owned port is for. A tunnel whose peer id was taken away is still a tunnel.
     pub fn role(&self, interface: Option<&InterfaceRow>) -> PortRole {
         if self.external_ids.contains_key(PEER_ID) || interface.is_some_and(InterfaceRow::is_tunnel) {
@@ -224,7 +234,7 @@ impl InterfaceRow {
     pub fn is_tunnel(&self) -> bool {
         !matches!(
             self.kind.as_str(),
-            "" | "system" | "internal" | "tap" | "patch" | "dpdk" | "afxdp" | "dummy"
+            "" | "system" | "internal" | "tap" | "patch" | "dpdk" | "afxdp" | "dummy" | RELEASED
         )
     }
 

@@ -217,6 +217,13 @@ fn deviations(diff: &Diff) -> HashMap<&str, Deviation> {
             Change::AddGateway { gateway, .. } => {
                 found.entry(gateway.port.as_str()).or_default().added = true;
             }
+            Change::ReleasePort { port, reason, .. } => {
+                found.entry(port).or_default().differences.push(reason.clone());
+            }
+            Change::TakePort { port, bridge, .. } => {
+                let difference = format!("released, to be taken on {bridge}");
+                found.entry(port).or_default().differences.push(difference);
+            }
             Change::RemoveBridge { bridge, .. } => {
                 found.entry(bridge).or_default().removed =
                     Some("its tenant is not in the topology".to_owned());

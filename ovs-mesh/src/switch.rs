@@ -1,16 +1,17 @@
 //! One host's switch, connected: its OVSDB, its ovs-vswitchd's control socket, its links.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::diff::GatewayLinks;
+use crate::diff::HostDevices;
 use crate::link::{GatewayDiffers, GatewayError, GatewaySpec, Links, LinksOpenError, Netns, gateway_state};
 use crate::ovsdb::{
-    Client, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest, Mutation, Mutator,
-    Operation, OperationError, OperationResult, TlsConfig, TransactError, Value,
+    Client, Condition, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest,
+    Mutation, Mutator, Operation, OperationError, OperationResult, TlsConfig, TransactError, Value,
 };
 use crate::plan::{GATEWAY_DEVICE, GatewayPort, Plan};
 use crate::snapshot::{ReadError, Snapshot};
@@ -35,12 +36,14 @@ pub struct SwitchOptions {
     pub netns: Option<Netns>,
     /// The longest that any single wait may take.
     pub timeout: Duration,
+    /// The moment at which every wait ends, however short it has been; none: there is none.
+    pub until: Option<Instant>,
 }
 
 impl SwitchOptions {
     /// The switch behind this endpoint, in the caller's namespace, with 10 s for any wait.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, tls: None, rundir: None, netns: None, timeout: Duration::from_secs(10) }
+        Self { endpoint, tls: None, rundir: None, netns: None, timeout: Duration::from_secs(10), until: None }
     }
 }
 
@@ -101,13 +104,16 @@ pub struct Switch {
     pub(crate) links: Links,
     rundir: Option<PathBuf>,
     pub(crate) timeout: Duration,
+    until: Option<Instant>,
 }
 
 impl Switch {
     /// Connects to OVSDB and to the kernel.
     pub async fn connect(options: &SwitchOptions) -> Result<Self, SwitchError> {
-        let SwitchOptions { endpoint, tls, rundir, netns, timeout } = options;
-        let connect = ConnectOptions { tls: tls.clone(), deadline: *timeout, ..ConnectOptions::default() };
+        let SwitchOptions { endpoint, tls, rundir, netns, timeout, until } = options;
+        let left =
+            until.map_or(*timeout, |until| until.saturating_duration_since(Instant::now()).min(*timeout));
+        let connect = ConnectOptions { tls: tls.clone(), deadline: left, ..ConnectOptions::default() };
         let client = Client::connect(endpoint, &connect).await?;
         let links = match netns {
             Some(netns) => Links::open_in(netns)?,
@@ -118,12 +124,13 @@ impl Switch {
             Endpoint::Tcp(_) | Endpoint::Ssl(_) => None,
         };
         let rundir = rundir.clone().or(beside);
-        Ok(Self { client, links: links.with_deadline(*timeout), rundir, timeout: *timeout })
+        Ok(Self { client, links: links.with_deadline(left), rundir, timeout: *timeout, until: *until })
     }
 
     /// The end of a wait that begins now.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+        let end = Instant::now() + self.timeout;
+        self.until.map_or(end, |until| end.min(until))
     }
 
     pub(crate) async fn transact(
@@ -166,9 +173,18 @@ impl Switch {
         Ok(Snapshot::from_results(self.transact(&Snapshot::operations()).await?)?)
     }
 
-    /// What the plan's gateways look like in the kernel.
-    pub async fn gateway_links(&self, plan: &Plan) -> Result<GatewayLinks, SwitchError> {
-        let mut links = GatewayLinks::default();
+    /// The ports and interfaces that meet a condition, and the one bridge of that name, in one consistent read.
+    pub(crate) async fn part(&self, ports: Condition, bridge: &str) -> Result<Snapshot, SwitchError> {
+        Ok(Snapshot::from_results(self.transact(&Snapshot::part(ports, bridge)).await?)?)
+    }
+
+    /// The host's devices, and what the plan's gateways look like.
+    ///
+    /// Read them after the snapshot that they are compared with: a row is only stale if its device is missing later.
+    pub async fn devices(&self, plan: &Plan) -> Result<HostDevices, SwitchError> {
+        let all = self.links.list().await.map_err(GatewayError::from)?;
+        let all: HashMap<String, u32> = all.into_iter().map(|link| (link.name, link.index)).collect();
+        let mut links = HostDevices::default();
         for bridge in &plan.bridges {
             let Some(gateway) = &bridge.gateway else { continue };
             let state =
@@ -179,12 +195,11 @@ impl Switch {
                 use GatewayDiffers::{NetnsAbsent, PairAbsent, PairBroken};
                 matches!(differs, NetnsAbsent | PairAbsent | PairBroken)
             });
-            let device = self.links.get(gateway.port.as_str()).await.map_err(GatewayError::from)?;
-            if let Some(device) = device.filter(|_| whole) {
-                links.ifindex.insert(gateway.port.clone(), device.index);
+            if let Some(index) = all.get(gateway.port.as_str()).filter(|_| whole) {
+                links.ifindex.insert(gateway.port.clone(), *index);
             }
         }
-        Ok(links)
+        Ok(HostDevices { devices: Some(all), ..links })
     }
 
     /// Runs a command of ovs-vswitchd's control socket (ovs-appctl(8)).

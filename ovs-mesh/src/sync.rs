@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::diff::{Change, Conflict, Diff, KeptBridge, removals_at_once};
 use crate::link::{GatewayError, ensure_gateway, remove_gateway};
@@ -129,25 +130,33 @@ impl Progress for () {
 
 /// What a sync would change.
 pub async fn dry_run(switch: &Switch, plan: &Plan) -> Result<Diff, SyncError> {
-    let links = switch.gateway_links(plan).await?;
     let snapshot = switch.snapshot().await?;
-    Diff::new(plan, &snapshot, &links).map_err(SyncError::Conflicts)
+    let devices = switch.devices(plan).await?;
+    Diff::new(plan, &snapshot, &devices).map_err(SyncError::Conflicts)
 }
 
 /// Makes the switch what the plan says, and waits until ovs-vswitchd has it.
 ///
 /// A second sync finds nothing to do and writes nothing. Any number may run at once.
 pub async fn sync(switch: &Switch, plan: &Plan, progress: &dyn Progress) -> Result<Report, SyncError> {
-    let mut run = Run { switch, plan, watch: None, changes: Vec::new(), transactions: 0, attempts: 0 };
+    let mut run = Run {
+        switch,
+        plan,
+        watch: None,
+        changes: Vec::new(),
+        released: HashSet::new(),
+        transactions: 0,
+        attempts: 0,
+    };
     let end = run.converge(progress).await?;
     run.report(end).await
 }
 
 /// What every object has come to.
 pub async fn status(switch: &Switch, plan: &Plan) -> Result<Status, SyncError> {
-    let links = switch.gateway_links(plan).await?;
     let snapshot = switch.snapshot().await?;
-    let (diff, conflicts) = match Diff::new(plan, &snapshot, &links) {
+    let devices = switch.devices(plan).await?;
+    let (diff, conflicts) = match Diff::new(plan, &snapshot, &devices) {
         Ok(diff) => (diff, Vec::new()),
         Err(conflicts) => (Diff::default(), conflicts),
     };
@@ -213,6 +222,7 @@ struct Run<'a> {
     plan: &'a Plan,
     watch: Option<Watch>,
     changes: Vec<Change>,
+    released: HashSet<Uuid>,
     transactions: u32,
     attempts: u32,
 }
@@ -222,9 +232,9 @@ impl Run<'_> {
     async fn converge(&mut self, progress: &dyn Progress) -> Result<Converged, SyncError> {
         let mut give_up = self.switch.deadline();
         loop {
-            let links = self.switch.gateway_links(self.plan).await?;
             let snapshot = self.switch.snapshot().await?;
-            let diff = Diff::new(self.plan, &snapshot, &links).map_err(SyncError::Conflicts)?;
+            let devices = self.switch.devices(self.plan).await?;
+            let diff = Diff::new(self.plan, &snapshot, &devices).map_err(SyncError::Conflicts)?;
             if diff.is_empty() {
                 let is_final = snapshot.cur_cfg >= snapshot.next_cfg;
                 if !is_final {
@@ -233,7 +243,12 @@ impl Run<'_> {
                 return Ok(Converged { kept: diff.kept, snapshot, is_final });
             }
             let mended = self.mend_links(&diff).await?;
-            let step = diff.next_step(removals_at_once(snapshot.ports.len()));
+            let mut step = diff.next_step(removals_at_once(snapshot.ports.len()));
+            // What is not mended by being taken anew once is not mended by it at all.
+            step.changes.retain(|change| match change {
+                Change::ReleasePort { row, .. } => !self.released.contains(row),
+                _ => true,
+            });
             let rows: Vec<&Change> = step
                 .changes
                 .iter()
@@ -255,13 +270,18 @@ impl Run<'_> {
                 };
                 self.transactions += 1;
                 self.changes.extend(rows.iter().copied().cloned());
+                self.released.extend(rows.iter().filter_map(|change| match change {
+                    Change::ReleasePort { row, .. } => Some(*row),
+                    _ => None,
+                }));
                 progress.step(self.changes.len(), step.left);
                 self.applied(wanted).await?;
             }
             give_up = self.switch.deadline();
-            // What was mended may show more to do; what was put off is still to do.
+            // What was mended may show more to do; what was put off or released is still to do.
             let put_off = rows.len() + usize::from(mended) < step.changes.len();
-            if step.left == 0 && !mended && !put_off {
+            let released = rows.iter().any(|change| matches!(change, Change::ReleasePort { .. }));
+            if step.left == 0 && !mended && !put_off && !released {
                 return Ok(Converged { kept: diff.kept, snapshot, is_final: false });
             }
         }

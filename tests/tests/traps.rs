@@ -86,11 +86,11 @@ async fn a_port_that_failed_is_not_taken_for_applied() {
     let plan = ovs_mesh::Plan::new(lab.mesh.topology(), &host("h1")).unwrap();
     // `ovs-vsctl` waits for `cur_cfg`, exits 0 and is content.
     let ids = format!("external_ids:ovsmesh-mesh={} external_ids:ovsmesh-tenant=acme", lab.mesh.name());
-    lab.vsctl("h1", &format!("add-port br-acme nodevice -- set Port nodevice {ids}"));
+    lab.vsctl("h1", &format!("add-port br-acme lo -- set Port lo {ids}"));
     let found = status(&switch, &plan).await.unwrap();
-    let object = found.objects.into_iter().find(|object| object.name == "nodevice").unwrap();
+    let object = found.objects.into_iter().find(|object| object.name == "lo").unwrap();
     let State::Failing { reason } = object.state else { panic!("{object:?}") };
-    assert!(reason.contains("No such device"), "{reason}");
+    assert!(reason.contains("could not add network device lo"), "{reason}");
     assert_eq!(lab.output("h1", &["ovsmesh", "status"]).status.code(), Some(6));
 }
 

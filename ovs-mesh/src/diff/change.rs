@@ -94,6 +94,41 @@ pub enum Change {
         /// The gateway.
         gateway: GatewayPort,
     },
+    /// An attached interface is not with its device or its tenant: ovs-vswitchd must let go of it first.
+    ReleasePort {
+        /// The bridge it is on.
+        bridge: String,
+        /// Its name.
+        port: String,
+        /// Its row.
+        #[serde(skip)]
+        row: Uuid,
+        /// Its interface's row.
+        #[serde(skip)]
+        interface: Uuid,
+        /// Why it cannot stay as it is.
+        reason: String,
+    },
+    /// A released interface is put on its tenant's bridge.
+    TakePort {
+        /// The bridge it is on.
+        from: String,
+        /// The bridge it belongs on; it may be the same.
+        bridge: BridgeName,
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        port: String,
+        /// Its row.
+        #[serde(skip)]
+        row: Uuid,
+        /// Its interface's row.
+        #[serde(skip)]
+        interface: Uuid,
+        /// The ids that it gets.
+        #[serde(skip)]
+        ids: StringMap,
+    },
     /// A port, or its interface, has columns that are not as planned.
     ChangePort {
         /// The bridge it is on.
@@ -186,6 +221,12 @@ impl fmt::Display for Change {
                     "+ gateway {bridge} {}: {} in netns {}",
                     gateway.port, gateway.address, gateway.netns
                 )
+            }
+            Self::ReleasePort { bridge, port, row: _, interface: _, reason } => {
+                write!(f, "~ port    {bridge} {port}: {reason}, released to be taken anew")
+            }
+            Self::TakePort { from: _, bridge, tenant, port, row: _, interface: _, ids: _ } => {
+                write!(f, "~ port    {bridge} {port}: taken for tenant {tenant}")
             }
             Self::ChangePort { bridge, port, columns } => {
                 write!(f, "~ port    {bridge} {port}: {}", columns_text(columns))

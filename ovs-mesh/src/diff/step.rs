@@ -82,7 +82,11 @@ impl Diff {
                 Change::AddGateway { bridge, gateway, .. } => {
                     !blocked.contains(bridge.as_str()) && !names.contains(gateway.port.as_str())
                 }
-                Change::ChangeBridge { .. } | Change::ChangePort { .. } | Change::FixLink { .. } => true,
+                Change::TakePort { bridge, .. } => !blocked.contains(bridge.as_str()),
+                Change::ReleasePort { .. }
+                | Change::ChangeBridge { .. }
+                | Change::ChangePort { .. }
+                | Change::FixLink { .. } => true,
             };
             if fits {
                 changes.push(change);

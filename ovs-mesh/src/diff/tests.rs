@@ -16,7 +16,7 @@ fn plan(topology: &Topology) -> Plan {
 /// Syncs the model as `sync` syncs a switch: step by step, each from a fresh look. Returns the steps taken.
 fn converge(database: &mut Database, plan: &Plan, max_removals: usize) -> Result<usize, Vec<Conflict>> {
     for steps in 0..100 {
-        let diff = Diff::new(plan, &database.snapshot, &GatewayLinks::default())?;
+        let diff = Diff::new(plan, &database.snapshot, &HostDevices::default())?;
         if diff.is_empty() {
             return Ok(steps);
         }
@@ -79,7 +79,7 @@ fn a_tuple_changes_hands_in_two_steps() {
     let mut database = Database::default();
     converge(&mut database, &plan(&two_hosts(7, "old")), AT_ONCE).unwrap();
     let new = plan(&two_hosts(7, "new"));
-    let diff = Diff::new(&new, &database.snapshot, &GatewayLinks::default()).unwrap();
+    let diff = Diff::new(&new, &database.snapshot, &HostDevices::default()).unwrap();
     let step = diff.next_step(AT_ONCE);
     assert!(step.changes.iter().all(|change| !matches!(change, Change::AddTunnel { .. })));
     assert_eq!(step.left, 1);
@@ -114,8 +114,8 @@ fn an_equal_tuple_of_somebody_elses_is_refused_by_name() {
     {
         let mut database = Database::default();
         database.foreign_tunnel("br-int", "vm-tun7", "gre", key, local, "10.0.0.2");
-        let conflicts = Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &GatewayLinks::default())
-            .unwrap_err();
+        let conflicts =
+            Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &HostDevices::default()).unwrap_err();
         let [conflict] = conflicts.as_slice() else { panic!("{conflicts:?}") };
         let text = conflict.to_string();
         assert!(
@@ -128,9 +128,7 @@ fn an_equal_tuple_of_somebody_elses_is_refused_by_name() {
     {
         let mut database = Database::default();
         database.foreign_tunnel("br-int", "vm-tun7", kind, key, Some("10.0.0.1"), remote);
-        assert!(
-            Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &GatewayLinks::default()).is_ok()
-        );
+        assert!(Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &HostDevices::default()).is_ok());
     }
 }
 
@@ -139,7 +137,7 @@ fn names_of_somebody_elses_are_refused() {
     let mut database = Database::default();
     database.foreign_tunnel("br-acme", "vm-tun7", "vxlan", "8", None, "10.0.0.2");
     let conflicts =
-        Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &GatewayLinks::default()).unwrap_err();
+        Diff::new(&plan(&two_hosts(8, "acme")), &database.snapshot, &HostDevices::default()).unwrap_err();
     insta::assert_snapshot!(conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
 
@@ -152,7 +150,7 @@ fn a_gateway_whose_device_was_made_anew_gets_a_new_row() {
     let port = plan.bridges[0].gateway.as_ref().unwrap().port.clone();
     database.interface_mut(port.as_str()).ifindex = Some(7);
     let links =
-        |index| GatewayLinks { ifindex: HashMap::from([(port.clone(), index)]), ..GatewayLinks::default() };
+        |index| HostDevices { ifindex: HashMap::from([(port.clone(), index)]), ..HostDevices::default() };
     assert!(Diff::new(&plan, &database.snapshot, &links(7)).unwrap().is_empty());
     let diff = Diff::new(&plan, &database.snapshot, &links(8)).unwrap();
     assert_eq!(diff.next_step(AT_ONCE).left, 1, "{diff:?}");
@@ -163,7 +161,7 @@ fn a_diff_reads_well() {
     let mut database = Database::default();
     let plan = plan(&two_hosts(8, "acme"));
     let lines = |diff: &Diff| diff.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    let mut text = lines(&Diff::new(&plan, &database.snapshot, &GatewayLinks::default()).unwrap());
+    let mut text = lines(&Diff::new(&plan, &database.snapshot, &HostDevices::default()).unwrap());
     converge(&mut database, &plan, AT_ONCE).unwrap();
     for kind in 0..8 {
         let mut drifted = database.clone();
@@ -171,8 +169,56 @@ fn a_diff_reads_well() {
         let _ = write!(
             text,
             "\n\n{kind}\n{}",
-            lines(&Diff::new(&plan, &drifted.snapshot, &GatewayLinks::default()).unwrap())
+            lines(&Diff::new(&plan, &drifted.snapshot, &HostDevices::default()).unwrap())
         );
     }
     insta::assert_snapshot!(text);
+}
+
+/// An attached interface follows its device and its tenant: what is gone goes, what was made anew or is on the wrong bridge
+/// is put back in two steps, for ovs-vswitchd must let go of it in between.
+#[test]
+fn attached_interfaces_follow_their_devices_and_tenants() {
+    let plan = plan(&two_hosts(7, "acme"));
+    let mut database = Database::default();
+    converge(&mut database, &plan, AT_ONCE).unwrap();
+    let foreign = Foreign::container();
+    database.attach(&foreign, &plan);
+    let with = |devices: &[(&str, u32)]| HostDevices {
+        devices: Some(devices.iter().map(|(name, index)| ((*name).to_owned(), *index)).collect()),
+        ..HostDevices::default()
+    };
+    let lines = |database: &Database, devices: &HostDevices| -> Vec<String> {
+        let diff = Diff::new(&plan, &database.snapshot, devices).unwrap();
+        diff.changes.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(lines(&database, &HostDevices::default()), Vec::<String>::new());
+    assert_eq!(lines(&database, &with(&[("veth777.0", 9)])), Vec::<String>::new());
+    assert_eq!(lines(&database, &with(&[])), ["- port    br-acme veth777.0: its device is gone"]);
+    assert_eq!(
+        lines(&database, &with(&[("veth777.0", 10)])),
+        ["~ port    br-acme veth777.0: its device was made anew, released to be taken anew"]
+    );
+    database.interface_mut("veth777.0").error =
+        Some("could not open network device (No such device)".to_owned());
+    assert_eq!(
+        lines(&database, &with(&[("veth777.0", 9)])),
+        ["~ port    br-acme veth777.0: its device came back, released to be taken anew"]
+    );
+    database.interface_mut("veth777.0").error = None;
+    // Its bridge has another name now.
+    let mut renamed = two_hosts(7, "acme");
+    renamed.tenants[0].bridge = "br-new".parse().unwrap();
+    let renamed = super::tests::plan(&renamed);
+    let devices = with(&[("veth777.0", 10)]);
+    for _ in 0..3 {
+        let diff = Diff::new(&renamed, &database.snapshot, &devices).unwrap();
+        database.transact(&lower(&renamed, &database.snapshot, &diff.next_step(AT_ONCE))).unwrap();
+    }
+    assert!(Diff::new(&renamed, &database.snapshot, &devices).unwrap().is_empty());
+    let port = database.snapshot.ports.values().find(|port| port.name == "veth777.0").unwrap();
+    assert_eq!((port.tenant(), port.ctid(), port.ifindex()), (Some("acme"), Some("777"), Some(10)));
+    assert_eq!(database.interface_mut("veth777.0").kind, "");
+    let bridges: Vec<&str> = database.snapshot.bridges.values().map(|row| row.name.as_str()).collect();
+    assert_eq!(bridges, ["br-new"]);
 }

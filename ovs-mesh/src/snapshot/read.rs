@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{BridgeRow, InterfaceRow, Opening, PortRow, Snapshot};
+use super::{BridgeRow, InterfaceRow, Opening, PortRow, Snapshot, StringMap};
 use crate::ovsdb::{Condition, Function, Operation, OperationResult, Row, Value, ValueError};
 
 /// Why what the server sent is no snapshot.
@@ -69,7 +69,14 @@ const RARE_PORT: [Rare<PortRow>; 4] = [
     ),
 ];
 
-const RARE_INTERFACE: [Rare<InterfaceRow>; 5] = [
+const RARE_INTERFACE: [Rare<InterfaceRow>; 6] = [
+    (
+        "external_ids",
+        || Condition::new("external_ids", Function::NotEqual, Value::string_map(StringMap::new())),
+        |row, interface| {
+            row.get("external_ids", Value::to_string_map).map(|ids| interface.external_ids = ids)
+        },
+    ),
     (
         "mtu_request",
         || is_set("mtu_request"),
@@ -115,15 +122,25 @@ fn opening(row: &Columns, interface: &mut InterfaceRow) -> Result<(), ReadError>
 impl Snapshot {
     /// The operations whose results [`Snapshot::from_results`] takes.
     pub fn operations() -> Vec<Operation> {
+        Self::operations_where(&[], &[])
+    }
+
+    /// The same for the ports and interfaces that meet a condition, and for the one bridge of that name.
+    pub(crate) fn part(ports: Condition, bridge: &str) -> Vec<Operation> {
+        Self::operations_where(&[ports], &[Condition::equal("name", Value::string(bridge))])
+    }
+
+    fn operations_where(ports: &[Condition], bridges: &[Condition]) -> Vec<Operation> {
+        let rare = |table, column: &str, condition| select(table, &[column], &[ports, &[condition]].concat());
         let mut operations = vec![
-            Operation::select_all("Open_vSwitch", ROOT.iter().copied()),
-            Operation::select_all("Bridge", BRIDGE.iter().copied()),
-            Operation::select_all("Port", PORT.iter().copied()),
-            Operation::select_all("Interface", INTERFACE.iter().copied()),
+            select("Open_vSwitch", ROOT, &[]),
+            select("Bridge", BRIDGE, bridges),
+            select("Port", PORT, ports),
+            select("Interface", INTERFACE, ports),
         ];
-        operations.extend(RARE_PORT.iter().map(|(column, condition, _)| select("Port", column, condition())));
+        operations.extend(RARE_PORT.iter().map(|(column, condition, _)| rare("Port", column, condition())));
         let interfaces = RARE_INTERFACE.iter();
-        operations.extend(interfaces.map(|(column, condition, _)| select("Interface", column, condition())));
+        operations.extend(interfaces.map(|(column, condition, _)| rare("Interface", column, condition())));
         operations
     }
 
@@ -159,11 +176,13 @@ impl Snapshot {
     }
 }
 
-fn select(table: &str, column: &str, condition: Condition) -> Operation {
+/// `_uuid` is always asked for: ovsdb-server folds rows that are equal in all columns asked for.
+fn select(table: &str, columns: &[&str], conditions: &[Condition]) -> Operation {
+    let columns = ["_uuid"].iter().chain(columns);
     Operation::Select {
         table: table.to_owned(),
-        r#where: vec![condition],
-        columns: Some(vec!["_uuid".to_owned(), column.to_owned()]),
+        r#where: conditions.to_vec(),
+        columns: Some(columns.map(|column| (*column).to_owned()).collect()),
     }
 }
 
@@ -227,6 +246,7 @@ fn interface_row(row: &Columns, uuid: Uuid) -> Result<InterfaceRow, ReadError> {
         name: row.string("name")?,
         kind: row.string("type")?,
         options: row.get("options", Value::to_string_map)?,
+        external_ids: StringMap::new(),
         mtu_request: None,
         opening: Opening::Done,
         error: None,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::names::MeshName;
 use crate::ovsdb::{Atom, Condition, Mutation, Mutator, Operation, Row, Value};
-use crate::plan::{CTID_ID, MESH_ID, PEER_ID, Plan, TENANT_ID};
+use crate::plan::{CTID_ID, IFINDEX_ID, MESH_ID, PEER_ID, Plan, TENANT_ID};
 use crate::snapshot::{BridgeRow, InterfaceRow, Opening, PortRow, Snapshot, StringMap};
 
 /// Rows of others that a switch may have.
@@ -19,6 +19,11 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
+    /// A container alone.
+    pub(crate) fn container() -> Self {
+        Self { bridges: 0, ports_on_ours: false, container: true }
+    }
+
     pub(crate) fn any() -> impl Strategy<Value = Self> {
         (0u8..4, any::<bool>(), any::<bool>()).prop_map(|(bridges, ports_on_ours, container)| Self {
             bridges,
@@ -112,7 +117,12 @@ impl Database {
             self.add_port(uuid, "stranger0", "", StringMap::new(), StringMap::new());
         }
         if foreign.container {
-            let ids = [(MESH_ID, plan.mesh.as_str()), (TENANT_ID, bridge.tenant.as_str()), (CTID_ID, "777")];
+            let ids = [
+                (MESH_ID, plan.mesh.as_str()),
+                (TENANT_ID, bridge.tenant.as_str()),
+                (CTID_ID, "777"),
+                (IFINDEX_ID, "9"),
+            ];
             let ids = ids.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             self.add_port(uuid, "veth777.0", "", StringMap::new(), ids);
         }
@@ -476,6 +486,7 @@ fn blank_interface(uuid: Uuid, name: &str) -> InterfaceRow {
         name: name.to_owned(),
         kind: String::new(),
         options: StringMap::new(),
+        external_ids: StringMap::new(),
         mtu_request: None,
         opening: Opening::Done,
         error: None,
