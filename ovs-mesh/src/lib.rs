@@ -1,10 +1,12 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
+mod announce;
 mod attach;
 mod diff;
 pub mod link;
 mod lower;
 mod mesh;
 mod names;
+mod openflow;
 pub mod ovsdb;
 mod plan;
 mod render;
@@ -18,6 +20,7 @@ mod topology;
 mod underlay;
 pub mod unixctl;
 
+pub use announce::{AnnounceError, announce};
 pub use attach::{AttachError, Attachment, Decision, NotApplied, attach, attached_for, decide, detach};
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevices, KeptBridge, Step, removals_at_once,
@@ -28,6 +31,7 @@ pub use names::{
     BridgeName, Ctid, HostName, Local, MeshName, NameError, NetnsName, PortName, Remote, TenantName,
     TunnelKey, TunnelKind,
 };
+pub use openflow::OpenFlowError;
 pub use plan::{
     Bridge, CTID_ID, GATEWAY_DEVICE, GATEWAY_ID, GatewayPort, IFINDEX_ID, MAC_TABLE_SIZE, MESH_ID, PEER_ID,
     Plan, PlanError, TENANT_ID, Tunnel, Tuple, gateway_netns, gateway_port, tunnel_port,

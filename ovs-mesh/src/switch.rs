@@ -1,7 +1,7 @@
 //! One host's switch, connected: its OVSDB, its ovs-vswitchd's control socket, its links.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -120,7 +120,7 @@ impl Switch {
             None => Links::open()?,
         };
         let beside = match endpoint {
-            Endpoint::Unix(path) => path.parent().map(std::path::Path::to_path_buf),
+            Endpoint::Unix(path) => path.parent().map(Path::to_path_buf),
             Endpoint::Tcp(_) | Endpoint::Ssl(_) => None,
         };
         let rundir = rundir.clone().or(beside);
@@ -200,6 +200,11 @@ impl Switch {
             }
         }
         Ok(HostDevices { devices: Some(all), ..links })
+    }
+
+    /// The directory of ovs-vswitchd's sockets, where it is known.
+    pub(crate) fn rundir(&self) -> Option<&Path> {
+        self.rundir.as_deref()
     }
 
     /// Runs a command of ovs-vswitchd's control socket (ovs-appctl(8)).

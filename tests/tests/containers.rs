@@ -65,7 +65,10 @@ async fn containers_follow_their_tenants_bridge() {
     for name in ["h1", "h2"] {
         lab.mesh.sync_host(&renamed, &host(name)).await.unwrap();
         assert!(!lab.vsctl(name, "list-br").contains("br-acme"), "the old bridge is still there");
-        assert!(lab.vsctl(name, "list-ports br-new").contains("veth10"), "its container is not on the new one");
+        assert!(
+            lab.vsctl(name, "list-ports br-new").contains("veth10"),
+            "its container is not on the new one"
+        );
     }
     assert!(lab.pings("101", "192.168.7.12", 1458), "acme is cut after its bridge was renamed");
     lab.vsctl("h1", "set Port veth201.0 external_ids:ovsmesh-tenant=acme external_ids:ovsmesh-ctid=999");

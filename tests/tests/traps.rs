@@ -1,5 +1,6 @@
 //! What Open vSwitch does to those who do not know it (the numbers are those of the list that the design keeps).
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use ovs_mesh::{Datapath, State, Topology, status, sync};
@@ -123,6 +124,32 @@ async fn without_vswitchd_a_sync_ends_in_time() {
     let output =
         lab.output("h1", &["ovsmesh", "--config", config, "--db", "unix:/nonexistent/db.sock", "sync"]);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
+}
+
+/// Trap 8: a removal of many ports is cut into steps, so that ovs-vswitchd serves others in between.
+#[tokio::test]
+async fn many_removals_let_others_in_between() {
+    let lab = TestLab::up(simple(2, &[("acme", 7)], false)).await;
+    let mut text = lab.mesh.topology().to_toml();
+    for host in 0..1700 {
+        let _ = writeln!(
+            text,
+            "[[host]]\nname = \"x{host}\"\nunderlay_ip = \"10.9.{}.{}\"",
+            host / 250,
+            host % 250 + 1
+        );
+    }
+    let many = text.replace("hosts = [\"h1\", \"h2\"]", "");
+    let many: Topology = many.parse().unwrap_or_else(|error| panic!("{error}"));
+    let h1 = host("h1");
+    assert_eq!(lab.mesh.sync_host(&many, &h1).await.unwrap().changes.len(), 1700);
+    let before = lab.snapshot("h1").await.ports.len();
+    let report = lab.mesh.sync_host(lab.mesh.topology(), &h1).await.unwrap();
+    let steps = 1700_usize.div_ceil(ovs_mesh::removals_at_once(before));
+    assert!(steps >= 2, "removals_at_once({before}) leaves one step");
+    assert!(report.transactions as usize >= steps, "{} transactions", report.transactions);
+    assert_eq!(lab.run("h1", &["ovs-appctl", "ofproto/list-tunnels"]).lines().count(), 1);
+    assert!(lab.pings("101", "192.168.7.12", 1458));
 }
 
 /// Trap 11: the userspace datapath needs the underlay address on a bridge of its own kind; otherwise one is told.

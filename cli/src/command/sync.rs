@@ -46,6 +46,10 @@ const RETRY: Duration = Duration::from_secs(5);
 async fn watch(global: &Global, mut plan: Plan) -> Result<Exit, Failure> {
     let path = global.config_path();
     let (_watcher, mut edits) = watch_file(&path)?;
+    // Edited between the first look and the watch.
+    if let Ok(new) = global.plan() {
+        plan = new;
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|source| Failure::Signal { source })?;
     let mut pause = Duration::from_millis(100);
@@ -82,8 +86,10 @@ async fn serve(global: &Global, plan: &Plan, edits: &mut mpsc::UnboundedReceiver
     let switch = global.switch().await?;
     let mut rows = switch.watch_rows().await?;
     loop {
-        round(global, &switch, plan).await?;
+        // What changes from here on is a reason for another round, also what this one changes itself: somebody else may
+        // have changed it back.
         rows.settle()?;
+        round(global, &switch, plan).await?;
         tokio::select! {
             changed = rows.changed(Instant::now() + PERIOD) => { changed?; }
             _ = edits.recv() => {
@@ -93,7 +99,6 @@ async fn serve(global: &Global, plan: &Plan, edits: &mut mpsc::UnboundedReceiver
             }
         }
         sleep(SETTLE).await;
-        rows.settle()?;
     }
 }
 
