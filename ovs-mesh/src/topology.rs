@@ -181,6 +181,7 @@ pub struct Topology {
     pub(crate) hosts: Vec<Host>,
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) conf_dir: PathBuf,
+    pub(crate) default_bridge: Option<BridgeName>,
 }
 
 impl Topology {
@@ -259,6 +260,12 @@ impl Topology {
     /// The directory of OpenVZ's container configurations; `/etc/vz/conf` unless the file says otherwise.
     pub fn openvz_conf_dir(&self) -> &Path {
         &self.conf_dir
+    }
+
+    /// The Linux bridge, outside the mesh, of those containers' interfaces that neither their configuration nor the
+    /// topology puts anywhere; without one they are an error.
+    pub fn openvz_default_bridge(&self) -> Option<&BridgeName> {
+        self.default_bridge.as_ref()
     }
 
     /// The topology as a file: what it says when it is read again is this topology.

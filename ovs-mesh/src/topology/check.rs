@@ -67,6 +67,7 @@ impl Checker {
         let count = hosts.len();
         let tenants: Vec<Option<Tenant>> =
             draft.tenants.into_iter().map(|tenant| self.tenant(tenant, count, tenant_mtu)).collect();
+        let default_bridge = draft.default_bridge.map(|at| self.default_bridge(at));
         Some(Topology {
             name: draft.name?,
             underlay_mtu: mtu?,
@@ -75,6 +76,7 @@ impl Checker {
             hosts: hosts.into_iter().collect::<Option<_>>()?,
             tenants: tenants.into_iter().collect::<Option<_>>()?,
             conf_dir: PathBuf::from(draft.conf_dir.as_deref().unwrap_or("/etc/vz/conf")),
+            default_bridge,
         })
     }
 
@@ -198,6 +200,21 @@ impl Checker {
         let why = "every tenant needs a bridge of its own (`br-<tenant>` where it names none)";
         unique(&mut self.bridges, &at, "bridge", why, &mut self.faults);
         Some(at.value)
+    }
+
+    /// A tenant's bridge would take in every container that nobody placed.
+    fn default_bridge(&mut self, at: At<BridgeName>) -> BridgeName {
+        if let Some(tenant) = self.bridges.get(&at.value) {
+            self.faults.push(
+                Fault::new(
+                    at.span,
+                    format!("default_bridge `{}` is a tenant's bridge", at.value),
+                    "a Linux bridge outside the mesh, as \"vmbr0\"; a tenant's containers go in its `containers`",
+                )
+                .with_earlier(tenant.clone(), "the tenant's bridge"),
+            );
+        }
+        at.value
     }
 
     fn subnet(&mut self, at: &At<IpNetwork>, mtu: Option<u16>) -> Option<IpNetwork> {

@@ -52,6 +52,7 @@ pub(super) struct Draft {
     pub(super) hosts: Vec<HostDraft>,
     pub(super) tenants: Vec<TenantDraft>,
     pub(super) conf_dir: Option<String>,
+    pub(super) default_bridge: Option<At<BridgeName>>,
 }
 
 /// Reads what can be read; the faults are all that could not.
@@ -111,21 +112,27 @@ impl Reader {
             ));
         }
         if let Some(fields) = top.get("openvz").and_then(|value| self.table(value, "[openvz]")) {
-            self.known(&fields, &["conf_dir"]);
-            draft.conf_dir =
-                fields.get("conf_dir").and_then(|value| self.string(value, "conf_dir")).and_then(|dir| {
-                    if dir.value.starts_with('/') {
-                        return Some(dir.value.to_owned());
-                    }
-                    self.faults.push(Fault::new(
-                        dir.span,
-                        format!("conf_dir `{}` is not an absolute path", dir.value),
-                        "a path from the root, as \"/etc/vz/conf\"",
-                    ));
-                    None
-                });
+            self.openvz(&fields, &mut draft);
         }
         draft
+    }
+
+    fn openvz(&mut self, fields: &Fields<'_>, draft: &mut Draft) {
+        self.known(fields, &["conf_dir", "default_bridge"]);
+        draft.conf_dir =
+            fields.get("conf_dir").and_then(|value| self.string(value, "conf_dir")).and_then(|dir| {
+                if dir.value.starts_with('/') {
+                    return Some(dir.value.to_owned());
+                }
+                self.faults.push(Fault::new(
+                    dir.span,
+                    format!("conf_dir `{}` is not an absolute path", dir.value),
+                    "a path from the root, as \"/etc/vz/conf\"",
+                ));
+                None
+            });
+        draft.default_bridge =
+            fields.get("default_bridge").and_then(|value| self.parsed(value, "default_bridge"));
     }
 
     fn mesh(&mut self, value: &Spanned<DeValue<'_>>, draft: &mut Draft) {

@@ -59,6 +59,41 @@ fn an_ipv6_underlay_costs_sixty_two_bytes() {
     assert_eq!((topology.tenant_mtu(), topology.tunnel_kind()), (8939, TunnelKind::Ip6Gre));
 }
 
+#[test]
+fn openvz_keys_are_optional_and_survive_writing() {
+    let topology: Topology = GOOD.parse().unwrap();
+    assert_eq!(topology.openvz_default_bridge(), None);
+    let text = format!("{GOOD}[openvz]\nconf_dir = \"/srv/vz\"\ndefault_bridge = \"vmbr0\"\n");
+    let topology: Topology = text.parse().unwrap();
+    assert_eq!(topology.openvz_conf_dir(), Path::new("/srv/vz"));
+    assert_eq!(topology.openvz_default_bridge().map(BridgeName::as_str), Some("vmbr0"));
+    assert_eq!(topology.to_toml().parse::<Topology>(), Ok(topology));
+}
+
+#[test]
+fn openvz_faults_name_their_place() {
+    let table = [
+        ("conf_dir = \"vz\"", "27:12 conf_dir `vz` is not an absolute path"),
+        ("default_bridge = 0", "27:18 default_bridge cannot be of type integer"),
+        ("default_bridge = \"vm br\"", "27:18 bridge name `vm br` has the character ' '"),
+        ("default_bridge = \"ovs-system\"", "27:18 bridge name `ovs-system` is reserved"),
+        (
+            "default_bridge = \"glx\"",
+            "27:18 default_bridge `glx` is a tenant's bridge | a Linux bridge outside",
+        ),
+        ("default_bridge = \"br-acme\"", "27:18 default_bridge `br-acme` is a tenant's bridge"),
+        (
+            "bridge = \"vmbr0\"",
+            "27:1 [openvz] has no key `bridge` | accepted are `conf_dir`, `default_bridge`",
+        ),
+    ];
+    for (line, expected) in table {
+        let found = faults(&format!("{GOOD}[openvz]\n{line}\n"));
+        assert_eq!(found.len(), 1, "{line}: {found:#?}");
+        assert!(found[0].starts_with(expected), "{line}: {found:#?}");
+    }
+}
+
 /// Each row: what to replace in the good file, by what, and the one fault that must come of it.
 #[test]
 fn every_fault_names_its_place_and_what_is_accepted() {

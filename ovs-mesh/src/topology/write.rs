@@ -5,7 +5,8 @@ use toml::{Table, Value};
 use super::{Container, Gateway, Host, Tenant, Topology};
 
 pub(super) fn to_toml(topology: &Topology) -> String {
-    let Topology { name, underlay_mtu, datapath, kind: _, hosts, tenants, conf_dir } = topology;
+    let Topology { name, underlay_mtu, datapath, kind: _, hosts, tenants, conf_dir, default_bridge } =
+        topology;
     let mesh = table([
         ("name", name.as_str().into()),
         ("underlay_mtu", i64::from(*underlay_mtu).into()),
@@ -38,10 +39,13 @@ pub(super) fn to_toml(topology: &Topology) -> String {
             ("containers", containers.iter().map(container).collect::<Vec<_>>().into()),
         ])
     };
-    let conf_dir = table([("conf_dir", conf_dir.to_string_lossy().into_owned().into())]);
+    let openvz = [("conf_dir", conf_dir.to_string_lossy().into_owned())];
+    let openvz =
+        openvz.into_iter().chain(default_bridge.iter().map(|name| ("default_bridge", name.to_string())));
+    let openvz = openvz.map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
     let Value::Table(file) = table([
         ("mesh", mesh),
-        ("openvz", conf_dir),
+        ("openvz", Value::Table(openvz)),
         ("host", hosts.iter().map(host).collect::<Vec<_>>().into()),
         ("tenant", tenants.iter().map(tenant).collect::<Vec<_>>().into()),
     ]) else {
