@@ -1,9 +1,11 @@
 //! The command line (a contract, see ARCHITECTURE.md).
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use ovs_mesh::link::Mac;
 use ovs_mesh::ovsdb::{Endpoint, TlsConfig};
 use ovs_mesh::{Ctid, HostName, MeshName, PortName, TenantName};
 
@@ -102,6 +104,9 @@ pub(crate) enum Command {
     Attach(Attach),
     /// Take an interface off its tenant's bridge
     Detach(Detach),
+    /// OpenVZ's network hook, also when this program is called `vznetaddbr`: `init veth DEV [BRIDGE]`, `addif DEV NETWORK…`,
+    /// `delif DEV`, with the container in VEID
+    Vznet(Vznet),
     /// Run a whole mesh on this machine, in network namespaces
     Lab(Lab),
 }
@@ -133,12 +138,32 @@ pub(crate) struct Attach {
     /// The container behind it
     #[arg(long)]
     pub(crate) ctid: Option<Ctid>,
+    /// The MAC address behind it, which is then announced into the tenant's network
+    #[arg(long)]
+    pub(crate) mac: Option<Mac>,
 }
 
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
 pub(crate) struct Detach {
     /// The device; it may be gone already
-    pub(crate) device: PortName,
+    pub(crate) device: Option<PortName>,
+    /// Every device of this container, as when it is unmounted
+    #[arg(long)]
+    pub(crate) ctid: Option<Ctid>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Vznet {
+    #[command(subcommand)]
+    pub(crate) command: VznetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VznetCommand {
+    /// What OpenVZ calls: `init veth DEV [BRIDGE]`, `addif DEV NETWORK` or `delif DEV`, with the container in VEID
+    #[command(external_subcommand)]
+    Call(Vec<OsString>),
 }
 
 #[derive(Debug, clap::Args)]

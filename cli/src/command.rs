@@ -5,13 +5,29 @@ pub(crate) mod lab;
 pub(crate) mod plan;
 pub(crate) mod status;
 pub(crate) mod sync;
+pub(crate) mod vznet;
 
 use std::path::{Path, PathBuf};
 
 use ovs_mesh::{HostName, Plan, Switch, SwitchOptions, Topology};
 
+use ovz_net::HookOptions;
+
 use crate::args::Global;
 use crate::failure::Failure;
+
+/// What a host should be.
+struct Goal {
+    topology: Topology,
+    host: HostName,
+    plan: Plan,
+}
+
+impl Goal {
+    fn hook<'a>(&'a self, global: &Global) -> HookOptions<'a> {
+        HookOptions { topology: &self.topology, host: &self.host, switch: global.switch_options() }
+    }
+}
 
 impl Global {
     fn config_path(&self) -> PathBuf {
@@ -30,14 +46,22 @@ impl Global {
         text.parse().map_err(|source| Failure::HostName { text, source })
     }
 
+    fn goal(&self) -> Result<Goal, Failure> {
+        let (topology, host) = (self.topology()?, self.host_name()?);
+        let plan = Plan::new(&topology, &host)?;
+        Ok(Goal { topology, host, plan })
+    }
+
     fn plan(&self) -> Result<Plan, Failure> {
-        Ok(Plan::new(&self.topology()?, &self.host_name()?)?)
+        self.goal().map(|goal| goal.plan)
+    }
+
+    fn switch_options(&self) -> SwitchOptions {
+        SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(self.db.clone()) }
     }
 
     async fn switch(&self) -> Result<Switch, Failure> {
-        let options =
-            SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(self.db.clone()) };
-        Ok(Switch::connect(&options).await?)
+        Ok(Switch::connect(&self.switch_options()).await?)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ovs_mesh::{AttachError, PlanError, SwitchError, SyncError, TopologyError};
 use ovsmesh_lab::LabError;
+use ovz_net::{CallError, HookError};
 
 use crate::Exit;
 
@@ -30,9 +31,15 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Attach(#[from] AttachError),
     #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    #[error(transparent)]
     Lab(#[from] LabError),
     #[error("cannot watch {}", path.display())]
     Watch { path: PathBuf, source: notify::Error },
+    #[error("cannot find this program's own file, which is to be the lab's hook")]
+    Program { source: std::io::Error },
     #[error("cannot print the result")]
     Print { source: std::io::Error },
     #[error("cannot wait for signals")]
@@ -46,11 +53,18 @@ impl Failure {
             | Self::Topology(_)
             | Self::HostName { .. }
             | Self::Plan(PlanError::UnknownHost { .. })
+            | Self::Call(_)
+            | Self::Hook(HookError::Plan(_))
             | Self::Format { .. } => Exit::Usage,
             Self::Switch(error)
             | Self::Sync(SyncError::Switch(error))
+            | Self::Hook(HookError::Switch(error) | HookError::Attach(AttachError::Switch(error)))
             | Self::Attach(AttachError::Switch(error)) => switch_exit(error),
             Self::Sync(SyncError::NotApplied { .. })
+            | Self::Hook(
+                HookError::Deadline { .. }
+                | HookError::Attach(AttachError::NotApplied { .. } | AttachError::NotTakenBack { .. }),
+            )
             | Self::Attach(AttachError::NotApplied { .. } | AttachError::NotTakenBack { .. }) => {
                 Exit::NotApplied
             }
@@ -68,6 +82,7 @@ impl Failure {
             }
             Self::Switch(error)
             | Self::Sync(SyncError::Switch(error))
+            | Self::Hook(HookError::Switch(error) | HookError::Attach(AttachError::Switch(error)))
             | Self::Attach(AttachError::Switch(error)) => switch_hint(error),
             Self::Sync(SyncError::NotApplied { .. }) => {
                 Some("is ovs-vswitchd running? its log tells what it is doing; --timeout gives it more time")

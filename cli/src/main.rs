@@ -8,6 +8,8 @@ mod failure;
 mod output;
 mod progress;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,7 +35,7 @@ enum Exit {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::parse_from(words(std::env::args_os().collect()));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return report(&Failure::Runtime { source }),
@@ -43,6 +45,15 @@ fn main() -> ExitCode {
         Ok(Outcome::Command(code)) => ExitCode::from(code),
         Err(failure) => report(&failure),
     }
+}
+
+/// OpenVZ calls its hook by a name of its own; everything else that it may need comes from the environment.
+fn words(mut words: Vec<OsString>) -> Vec<OsString> {
+    let name = words.first().and_then(|word| Path::new(word).file_name());
+    if name.is_some_and(|name| name == "vznetaddbr") {
+        words.splice(..1, ["ovsmesh", "vznet"].map(OsString::from));
+    }
+    words
 }
 
 /// How a command ended that did not fail.
@@ -61,6 +72,7 @@ async fn run(args: Args) -> Result<Outcome, Failure> {
         Command::Status => command::status::run(&global).await.map(Outcome::Exit),
         Command::Attach(options) => command::attach::run(&global, options).await.map(Outcome::Exit),
         Command::Detach(options) => command::attach::detach(&global, options).await.map(Outcome::Exit),
+        Command::Vznet(options) => command::vznet::run(&global, options).await.map(Outcome::Exit),
         Command::Lab(options) => command::lab::run(&global, options).await,
     }
 }

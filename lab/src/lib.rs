@@ -32,6 +32,7 @@ mod program;
 mod state;
 mod status;
 mod up;
+mod vz;
 
 pub use down::{DownError, DownReport};
 pub use exec::ExecError;
@@ -46,3 +47,4 @@ pub use program::ProgramError;
 pub use state::{Lab, StateError, list};
 pub use status::{ContainerStatus, DaemonStatus, GatewayStatus, HostStatus, LabStatus};
 pub use up::{Progress, UpError};
+pub use vz::VzError;

@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use ipnetwork::IpNetwork;
-use ovs_mesh::link::{Netns, NetnsError};
+use ovs_mesh::link::{LinkError, Links, LinksOpenError, Netns, NetnsError};
 use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{
-    AttachError, Attachment, ControlError, Ctid, Datapath, HostName, MeshName, Plan, PlanError, Report,
-    Status, Switch, SwitchError, SwitchOptions, SyncError, Topology, TopologyError, attach, gateway_netns,
-    status, sync,
+    ControlError, Ctid, Datapath, HostName, MeshName, Plan, PlanError, Report, Status, Switch, SwitchError,
+    SwitchOptions, SyncError, Topology, TopologyError, gateway_netns, status, sync,
 };
 
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::down::DownError;
@@ -26,6 +26,7 @@ use crate::plan::{HostPlan, LabContainer, LabGateway, LabHost, LabPlan, LabPlanE
 use crate::state::{Lab, StateError};
 use crate::status::LabStatus;
 use crate::up::{Progress, UpError};
+use crate::vz::VzError;
 
 /// The longest that any single wait of a lab's syncs may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -129,17 +130,21 @@ pub enum LabError {
         /// What failed.
         reason: String,
     },
-    /// A container could not be put on its tenant's bridge.
-    #[error("container {ctid} on host `{host}`")]
-    Attach {
+    /// The lab has no such container.
+    #[error("the lab has no container {ctid}")]
+    NoContainer {
         /// The container.
         ctid: Ctid,
-        /// The host.
-        host: HostName,
-        /// Why.
-        #[source]
-        source: Box<AttachError>,
     },
+    /// A container's device could not be looked at.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A container's devices could not be looked at.
+    #[error(transparent)]
+    Links(#[from] LinksOpenError),
+    /// A container could not be put on its tenant's bridge.
+    #[error(transparent)]
+    Vz(#[from] VzError),
 }
 
 /// A lab that runs a topology.
@@ -153,13 +158,20 @@ impl MeshLab {
     /// Builds the topology on this machine, and programs and attaches all of it.
     ///
     /// The lab's mesh is a copy under the lab's name and on the userspace datapath, so that labs share nothing with
-    /// each other or with a mesh that this machine is a host of. When a step fails, all is taken down again.
-    pub async fn up(topology: Topology, name: MeshName, progress: &dyn Progress) -> Result<Self, LabError> {
+    /// each other or with a mesh that this machine is a host of. Its containers start as OpenVZ's do: `hook`, the `ovsmesh`
+    /// program, is called for each as vzctl would call it. When a step fails, all is taken down again.
+    pub async fn up(
+        topology: Topology,
+        name: MeshName,
+        hook: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Self, LabError> {
         let topology = topology.copied_as(name, Datapath::Netdev);
         let plan = LabPlan::new(spec(&topology))?;
+        let topology = topology.with_openvz_conf_dir(plan.vz_conf_dir());
         let lab = Lab::up(plan, progress).await?;
         let mesh = Self { lab, topology };
-        match mesh.program(progress).await {
+        match mesh.program(hook, progress).await {
             Ok(()) => Ok(mesh),
             Err(error) => {
                 // The reason for it all is the one to tell; what stays is for `lab down`.
@@ -193,30 +205,33 @@ impl MeshLab {
         &self.topology
     }
 
-    async fn program(&self, progress: &dyn Progress) -> Result<(), LabError> {
+    async fn program(&self, hook: &Path, progress: &dyn Progress) -> Result<(), LabError> {
         let path = self.lab.topology_path();
         fs::write(&path, self.topology.to_toml()).map_err(file("write", &path))?;
         self.sync_all(&self.topology, progress).await?;
         self.neighbours().await?;
+        self.lab.install_hook(hook)?;
         let containers = &self.lab.plan().containers;
         for (at, container) in containers.iter().enumerate() {
-            let plan = Plan::new(&self.topology, &container.host)?;
-            let switch = self.switch(&container.host).await?;
-            let wanted = Attachment {
-                device: container.device.clone(),
-                tenant: container.tenant.clone(),
-                ctid: Some(container.ctid.clone()),
-                mac: None,
-            };
-            let (ctid, host) = (container.ctid.clone(), container.host.clone());
-            attach(&switch, &plan, &wanted).await.map_err(|source| LabError::Attach {
-                ctid,
-                host,
-                source: Box::new(source),
-            })?;
+            self.start(&container.ctid).await?;
             progress.step(at + 1, containers.len(), &format!("container {}", container.ctid));
         }
         Ok(())
+    }
+
+    /// Starts a container as vzctl does, as far as its network goes: its configuration is written, and the hook called.
+    pub async fn start(&self, ctid: &Ctid) -> Result<(), LabError> {
+        let container = self.lab.plan().containers.iter().find(|container| container.ctid == *ctid);
+        let container = container.ok_or_else(|| LabError::NoContainer { ctid: ctid.clone() })?.clone();
+        let absent = || StateError::Absent { name: self.name().clone() };
+        let host = self.lab.plan().host(&container.host).ok_or_else(absent)?.clone();
+        let inside = Links::open_in(&Netns::open(&container.netns)?)?;
+        let mac = inside.get(phy::CARD).await?.and_then(|link| link.mac);
+        if let Some(tenant) = self.topology.tenant(&container.tenant) {
+            self.lab.configure(&container, tenant.bridge(), mac)?;
+        }
+        let lab = self.lab.clone();
+        Ok(spawn_blocking(move || lab.call_hook(&container, &host)).await.map_err(UpError::from)??)
     }
 
     /// Makes every vswitchd know its peers' addresses on the underlay, as on hosts that have talked before: it drops the
@@ -325,7 +340,7 @@ async fn connect(host: &HostPlan) -> Result<Switch, ConnectError> {
     Switch::connect(&options).await.map_err(ConnectError::Switch)
 }
 
-fn file(step: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> LabError {
+fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
     let path = path.to_owned();
     move |source| LabError::File { step, path, source }
 }

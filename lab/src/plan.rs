@@ -271,6 +271,11 @@ impl LabPlan {
         state_dir(&self.name)
     }
 
+    /// The directory of the containers' configurations, as `/etc/vz/conf`.
+    pub fn vz_conf_dir(&self) -> PathBuf {
+        self.dir().join("vz").join("conf")
+    }
+
     /// A host by its name.
     pub fn host(&self, name: &HostName) -> Option<&HostPlan> {
         self.hosts.iter().find(|host| host.name == *name)

@@ -33,6 +33,8 @@ pub struct Attachment {
     pub ctid: Option<Ctid>,
     /// The far end's MAC address, if known (`attached-mac`).
     pub mac: Option<Mac>,
+    /// The interface's `iface-id`, by which other systems know it; the container's id, or the device's name, if not given.
+    pub iface_id: Option<String>,
 }
 
 /// Why an interface is not attached.

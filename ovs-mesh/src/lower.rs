@@ -256,7 +256,7 @@ impl<'a> Lowering<'a> {
 
 /// The ids that an attached port has; others on it stay.
 pub(crate) fn attached_ids(mesh: &MeshName, wanted: &Attachment, ifindex: u32) -> StringMap {
-    let Attachment { device: _, tenant, ctid, mac: _ } = wanted;
+    let Attachment { device: _, tenant, ctid, mac: _, iface_id: _ } = wanted;
     let mut ids = StringMap::from([
         (MESH_ID.to_owned(), mesh.to_string()),
         (TENANT_ID.to_owned(), tenant.to_string()),
@@ -268,8 +268,8 @@ pub(crate) fn attached_ids(mesh: &MeshName, wanted: &Attachment, ifindex: u32) -
 
 /// The Interface and the Port row of an attached interface, all but the port's `interfaces`.
 pub(crate) fn attached_rows(mesh: &MeshName, wanted: &Attachment, ifindex: u32) -> [Row; 2] {
-    let Attachment { device, tenant: _, ctid, mac } = wanted;
-    let id = ctid.as_ref().map_or(device.as_str(), Ctid::as_str);
+    let Attachment { device, tenant: _, ctid, mac, iface_id } = wanted;
+    let id = iface_id.as_deref().or(ctid.as_ref().map(Ctid::as_str)).unwrap_or(device.as_str());
     let mut ids = StringMap::from([("iface-id".to_owned(), id.to_owned())]);
     ids.extend(mac.iter().map(|mac| ("attached-mac".to_owned(), mac.to_string())));
     let interface = row([("name", Value::string(device.as_str())), ("external_ids", Value::string_map(ids))]);

@@ -1,6 +1,6 @@
 //! One host's switch, connected: its OVSDB, its ovs-vswitchd's control socket, its links.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::ovsdb::{
     Mutation, Mutator, Operation, OperationError, OperationResult, TlsConfig, TransactError, Value,
 };
 use crate::plan::{GATEWAY_DEVICE, GatewayPort, Plan};
-use crate::snapshot::{ReadError, Snapshot};
+use crate::snapshot::{RELEASED, ReadError, Snapshot};
 use crate::topology::Datapath;
 use crate::unixctl::{
     self, FindError, ListedTunnel, ListedTunnelError, Unixctl, UnixctlError, parse_tunnels,
@@ -176,6 +176,19 @@ impl Switch {
     /// The ports and interfaces that meet a condition, and the one bridge of that name, in one consistent read.
     pub(crate) async fn part(&self, ports: Condition, bridge: &str) -> Result<Snapshot, SwitchError> {
         Ok(Snapshot::from_results(self.transact(&Snapshot::part(ports, bridge)).await?)?)
+    }
+
+    /// The names of the switch's interfaces that are devices of the kernel's, as containers' are.
+    pub async fn device_interfaces(&self) -> Result<BTreeSet<String>, SwitchError> {
+        let of_kind = |kind: &str| Operation::Select {
+            table: "Interface".to_owned(),
+            r#where: vec![Condition::equal("type", Value::string(kind))],
+            columns: Some(vec!["name".to_owned()]),
+        };
+        // A released one is the mesh's still.
+        let results = self.transact(&[of_kind(""), of_kind("system"), of_kind(RELEASED)]).await?;
+        let rows = results.into_iter().filter_map(OperationResult::into_rows).flatten();
+        Ok(rows.filter_map(|row| row.get("name")?.as_str().ok().map(str::to_owned)).collect())
     }
 
     /// The host's devices, and what the plan's gateways look like.

@@ -200,6 +200,13 @@ impl Topology {
         self
     }
 
+    /// The same mesh with OpenVZ's configurations in another directory.
+    #[must_use]
+    pub fn with_openvz_conf_dir(mut self, conf_dir: PathBuf) -> Self {
+        self.conf_dir = conf_dir;
+        self
+    }
+
     /// The mesh's name, which every row of ours carries.
     pub fn name(&self) -> &MeshName {
         &self.name

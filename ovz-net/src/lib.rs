@@ -28,7 +28,7 @@
 //! let site = Site { topology: &topology, host: &host, global: None, own: Some(&own), devices: &devices };
 //! let Decision::Attach { attachment, bridge, by } = decide(&call, &site)? else { panic!() };
 //! assert_eq!((attachment.tenant.as_str(), bridge.as_str()), ("acme", "br-acme"));
-//! assert_eq!(attachment.mac.as_deref(), Some("00:18:51:ab:cd:ef"));
+//! assert_eq!(attachment.mac, Some("00:18:51:ab:cd:ef".parse()?));
 //! assert_eq!(by.to_string(), "/etc/vz/conf/101.conf:1 (eth0)");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -36,7 +36,13 @@
 mod call;
 mod conf;
 mod decide;
+mod hook;
+mod reconcile;
+mod vznet_conf;
 
 pub use call::{Call, CallError, Environment, Request};
 pub use conf::{Configuration, Generation, Netif, NetifError, NetifKind, Place, Problem, Vport, Warning};
 pub use decide::{Decision, Devices, Refusal, Site, Voice, decide};
+pub use hook::{HookError, HookOptions, HookReport, hook};
+pub use reconcile::{Reconciled, Unattached, reconcile, unattached};
+pub use vznet_conf::vznet_conf;

@@ -87,7 +87,9 @@ impl TestLab {
     pub async fn up(topology: Topology) -> Self {
         let name = unique_name();
         let down = Down(name.clone());
-        let mesh = MeshLab::up(topology, name, &()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mesh = MeshLab::up(topology, name, &ovsmesh(), &())
+            .await
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self { mesh, _down: down }
     }
 

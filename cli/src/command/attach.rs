@@ -1,6 +1,6 @@
 //! `ovsmesh attach` and `ovsmesh detach`
 
-use ovs_mesh::{Attachment, Decision, attach, detach as take_off};
+use ovs_mesh::{Attachment, Decision, PortName, announce, attach, attached_for, detach as take_off};
 use serde::Serialize;
 
 use crate::Exit;
@@ -11,9 +11,14 @@ use crate::output;
 pub(crate) async fn run(global: &Global, options: Attach) -> Result<Exit, Failure> {
     let plan = global.plan()?;
     let switch = global.switch().await?;
-    let Attach { device, tenant, ctid } = options;
-    let wanted = Attachment { device, tenant, ctid, mac: None };
+    let Attach { device, tenant, ctid, mac } = options;
+    let wanted = Attachment { device, tenant, ctid, mac, iface_id: None };
     let decision = attach(&switch, &plan, &wanted).await?;
+    if let (Some(mac), Some(bridge)) = (mac, plan.bridge_of(&wanted.tenant))
+        && let Err(error) = announce(&switch, &bridge.name, &wanted.device, mac).await
+    {
+        anstream::eprintln!("warning: {mac} is not announced: {error}");
+    }
     let text = match &decision {
         Decision::Nothing => format!("{} is on its bridge already", wanted.device),
         Decision::Add { bridge } => format!("{} is on {bridge}", wanted.device),
@@ -28,15 +33,28 @@ pub(crate) async fn run(global: &Global, options: Attach) -> Result<Exit, Failur
 pub(crate) async fn detach(global: &Global, options: Detach) -> Result<Exit, Failure> {
     #[derive(Serialize)]
     struct Detached {
-        detached: bool,
+        detached: Vec<PortName>,
     }
     let topology = global.topology()?;
     let switch = global.switch().await?;
-    let detached = take_off(&switch, topology.name(), &options.device).await?;
-    let text = if detached {
-        format!("{} is off its bridge", options.device)
+    let Detach { device, ctid } = options;
+    let whose = device.as_ref().map(ToString::to_string);
+    let whose = whose.or(ctid.as_ref().map(|ctid| format!("container {ctid}"))).unwrap_or_default();
+    let devices = match ctid {
+        Some(ctid) => attached_for(&switch, topology.name(), &ctid).await?,
+        None => device.into_iter().collect(),
+    };
+    let mut detached = Vec::new();
+    for device in devices {
+        if take_off(&switch, topology.name(), &device).await? {
+            detached.push(device);
+        }
+    }
+    let text = if detached.is_empty() {
+        format!("{whose} has no row of this mesh's")
     } else {
-        format!("{} has no row of this mesh's", options.device)
+        let names: Vec<&str> = detached.iter().map(PortName::as_str).collect();
+        format!("off the bridge: {}", names.join(", "))
     };
     output::print(global.format, &text, &Detached { detached })?;
     Ok(Exit::Done)

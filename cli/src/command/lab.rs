@@ -50,7 +50,8 @@ async fn up(global: &Global, options: LabName) -> Result<Exit, Failure> {
     }
     let topology = topology(global)?;
     let name = options.name.unwrap_or_else(|| topology.name().clone());
-    let lab = MeshLab::up(topology, name, &Bar::new()).await?;
+    let own = std::env::current_exe().map_err(|source| Failure::Program { source })?;
+    let lab = MeshLab::up(topology, name, &own, &Bar::new()).await?;
     let up = Up {
         lab: lab.name(),
         hosts: lab.topology().hosts().len(),

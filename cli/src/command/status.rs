@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use ovs_mesh::{Status, status};
+use ovs_mesh::{Object, ObjectKind, State, Status, status};
+use ovz_net::{Unattached, unattached};
 
 use crate::Exit;
 use crate::args::Global;
@@ -10,9 +11,15 @@ use crate::failure::Failure;
 use crate::output;
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let plan = global.plan()?;
+    let goal = global.goal()?;
     let switch = global.switch().await?;
-    let found = status(&switch, &plan).await?;
+    let mut found = status(&switch, &goal.plan).await?;
+    let (missing, problems) = unattached(&goal.hook(global), &switch).await?;
+    for unattached in missing {
+        let after = found.objects.iter().rposition(|object| object.bridge == unattached.bridge.as_str());
+        found.objects.insert(after.map_or(found.objects.len(), |at| at + 1), missing_container(&unattached));
+    }
+    found.warnings.extend(problems);
     output::print(global.format, &StatusText(&found), &found)?;
     Ok(if found.has_drift() {
         Exit::Drift
@@ -21,6 +28,20 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
+}
+
+/// A container that runs and that no hook has attached.
+fn missing_container(unattached: &Unattached) -> Object {
+    let Unattached { attachment, bridge } = unattached;
+    Object {
+        kind: ObjectKind::Container,
+        tenant: attachment.tenant.to_string(),
+        bridge: bridge.to_string(),
+        name: attachment.device.to_string(),
+        detail: attachment.ctid.as_ref().map(|ctid| format!("CTID {ctid}")).unwrap_or_default(),
+        state: State::Missing,
+        traffic: None,
+    }
 }
 
 pub(crate) struct StatusText<'a>(pub(crate) &'a Status);

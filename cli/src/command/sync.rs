@@ -5,10 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
-use ovs_mesh::{Change, Diff, KeptBridge, Plan, Report, Switch, dry_run, sync};
+use ovs_mesh::{Change, Diff, KeptBridge, Progress, Report, Switch, dry_run, sync};
+use ovz_net::{Reconciled, Unattached, reconcile, unattached};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::Goal;
 use crate::Exit;
 use crate::args::{Global, Sync as Options};
 use crate::failure::Failure;
@@ -16,23 +19,37 @@ use crate::output;
 use crate::progress::Bar;
 
 pub(crate) async fn run(global: &Global, options: &Options) -> Result<Exit, Failure> {
-    let plan = global.plan()?;
+    let goal = global.goal()?;
     if options.watch {
-        return watch(global, plan).await;
+        return watch(global, goal).await;
     }
     let switch = global.switch().await?;
     if options.dry_run {
-        let diff = dry_run(&switch, &plan).await?;
-        output::print(global.format, &DiffText(&diff), &diff)?;
-        return Ok(if diff.is_empty() { Exit::Done } else { Exit::Drift });
+        let diff = dry_run(&switch, &goal.plan).await?;
+        let (attach, problems) = unattached(&goal.hook(global), &switch).await?;
+        for problem in problems {
+            anstream::eprintln!("warning: {problem}");
+        }
+        let planned = Planned { diff, attach };
+        output::print(global.format, &planned, &planned)?;
+        return Ok(if planned.is_empty() { Exit::Done } else { Exit::Drift });
     }
-    let report = sync(&switch, &plan, &Bar::new()).await?;
-    output::print(global.format, &ReportText(&report), &report)?;
-    Ok(exit(&report))
+    let synced = sync_all(global, &goal, &switch, &Bar::new()).await?;
+    output::print(global.format, &synced, &synced)?;
+    Ok(if synced.report.is_applied() { Exit::Done } else { Exit::NotApplied })
 }
 
-fn exit(report: &Report) -> Exit {
-    if report.is_applied() { Exit::Done } else { Exit::NotApplied }
+/// The mesh, then the containers that no hook has put on it.
+async fn sync_all(
+    global: &Global,
+    goal: &Goal,
+    switch: &Switch,
+    progress: &dyn Progress,
+) -> Result<Synced, Failure> {
+    let mut report = sync(switch, &goal.plan, progress).await?;
+    let Reconciled { attached, problems } = reconcile(&goal.hook(global), switch, &goal.plan).await?;
+    report.warnings.extend(problems);
+    Ok(Synced { report, attached })
 }
 
 /// How long after a change the switch is left to settle.
@@ -43,19 +60,19 @@ const PERIOD: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Syncs again and again until a signal. What fails is told and tried again; the last good topology stays in force.
-async fn watch(global: &Global, mut plan: Plan) -> Result<Exit, Failure> {
+async fn watch(global: &Global, mut goal: Goal) -> Result<Exit, Failure> {
     let path = global.config_path();
     let (_watcher, mut edits) = watch_file(&path)?;
     // Edited between the first look and the watch.
-    if let Ok(new) = global.plan() {
-        plan = new;
+    if let Ok(new) = global.goal() {
+        goal = new;
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|source| Failure::Signal { source })?;
     let mut pause = Duration::from_millis(100);
     loop {
         let round = async {
-            match serve(global, &plan, &mut edits).await {
+            match serve(global, &goal, &mut edits).await {
                 Ok(()) => pause = Duration::from_millis(100),
                 Err(failure) => {
                     anstream::eprintln!("{}", failure.text());
@@ -72,8 +89,8 @@ async fn watch(global: &Global, mut plan: Plan) -> Result<Exit, Failure> {
                 return Ok(Exit::Done);
             }
         }
-        match global.plan() {
-            Ok(new) => plan = new,
+        match global.goal() {
+            Ok(new) => goal = new,
             Err(failure) => {
                 anstream::eprintln!("{}\nnote: going on with the topology as it was", failure.text());
             }
@@ -82,14 +99,14 @@ async fn watch(global: &Global, mut plan: Plan) -> Result<Exit, Failure> {
 }
 
 /// Keeps the switch as planned; returns when the topology file changes.
-async fn serve(global: &Global, plan: &Plan, edits: &mut mpsc::UnboundedReceiver<()>) -> Result<(), Failure> {
+async fn serve(global: &Global, goal: &Goal, edits: &mut mpsc::UnboundedReceiver<()>) -> Result<(), Failure> {
     let switch = global.switch().await?;
     let mut rows = switch.watch_rows().await?;
     loop {
         // What changes from here on is a reason for another round, also what this one changes itself: somebody else may
         // have changed it back.
         rows.settle()?;
-        round(global, &switch, plan).await?;
+        round(global, goal, &switch).await?;
         tokio::select! {
             changed = rows.changed(Instant::now() + PERIOD) => { changed?; }
             _ = edits.recv() => {
@@ -103,10 +120,11 @@ async fn serve(global: &Global, plan: &Plan, edits: &mut mpsc::UnboundedReceiver
 }
 
 /// One sync; only what it changed, or could not, is printed.
-async fn round(global: &Global, switch: &Switch, plan: &Plan) -> Result<(), Failure> {
-    let report = sync(switch, plan, &()).await?;
-    if !(report.changes.is_empty() && report.failing.is_empty()) {
-        output::print(global.format, &ReportText(&report), &report)?;
+async fn round(global: &Global, goal: &Goal, switch: &Switch) -> Result<(), Failure> {
+    let synced = sync_all(global, goal, switch, &()).await?;
+    let Report { changes, failing, .. } = &synced.report;
+    if !(changes.is_empty() && failing.is_empty() && synced.attached.is_empty()) {
+        output::print(global.format, &synced, &synced)?;
     }
     Ok(())
 }
@@ -132,9 +150,17 @@ fn watch_file(path: &Path) -> Result<(notify::RecommendedWatcher, mpsc::Unbounde
 }
 
 /// A line a change, and a line a bridge that cannot go yet.
-fn write_changes(f: &mut fmt::Formatter<'_>, changes: &[Change], kept: &[KeptBridge]) -> fmt::Result {
+fn write_changes(
+    f: &mut fmt::Formatter<'_>,
+    changes: &[Change],
+    kept: &[KeptBridge],
+    attached: &[Unattached],
+) -> fmt::Result {
     for change in changes {
         writeln!(f, "{change}")?;
+    }
+    for unattached in attached {
+        writeln!(f, "+ port    {unattached}")?;
     }
     for KeptBridge { bridge, foreign_ports } in kept {
         writeln!(f, "= bridge  {bridge}: kept, it has ports of others: {}", foreign_ports.join(", "))?;
@@ -142,35 +168,57 @@ fn write_changes(f: &mut fmt::Formatter<'_>, changes: &[Change], kept: &[KeptBri
     Ok(())
 }
 
-struct DiffText<'a>(&'a Diff);
+/// What a sync would do.
+#[derive(Serialize)]
+struct Planned {
+    #[serde(flatten)]
+    diff: Diff,
+    /// Containers that no hook has attached.
+    attach: Vec<Unattached>,
+}
 
-impl fmt::Display for DiffText<'_> {
+impl Planned {
+    fn is_empty(&self) -> bool {
+        self.diff.is_empty() && self.attach.is_empty()
+    }
+}
+
+impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Diff { changes, kept } = self.0;
-        write_changes(f, changes, kept)?;
-        if changes.is_empty() {
+        let Diff { changes, kept } = &self.diff;
+        write_changes(f, changes, kept, &self.attach)?;
+        if self.is_empty() {
             writeln!(f, "nothing to change")?;
         }
         Ok(())
     }
 }
 
-struct ReportText<'a>(&'a Report);
+/// What a sync did.
+#[derive(Serialize)]
+struct Synced {
+    #[serde(flatten)]
+    report: Report,
+    /// Containers that no hook had attached.
+    attached: Vec<Unattached>,
+}
 
-impl fmt::Display for ReportText<'_> {
+impl fmt::Display for Synced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { mesh, host, changes, transactions, kept, failing, warnings } = self.0;
-        write_changes(f, changes, kept)?;
+        let Report { mesh, host, changes, transactions, kept, failing, warnings } = &self.report;
+        write_changes(f, changes, kept, &self.attached)?;
         for object in failing {
             writeln!(f, "! {:7} {} {}: {}", object.kind.as_str(), object.bridge, object.name, object.state)?;
         }
         for warning in warnings {
             writeln!(f, "warning: {warning}")?;
         }
-        let what = match (changes.len(), failing.len()) {
+        let changed = changes.len() + self.attached.len();
+        let transactions = *transactions as usize + self.attached.len();
+        let what = match (changed, failing.len()) {
             (0, 0) => "converged, nothing to change".to_owned(),
             (changed, 0) => {
-                let transactions = count(*transactions as usize, "transaction");
+                let transactions = count(transactions, "transaction");
                 format!("converged: {} in {transactions}, applied", count(changed, "change"))
             }
             (changed, failed) => {

@@ -36,7 +36,7 @@ pub fn decide(
     wanted: &Attachment,
     ifindex: u32,
 ) -> Result<Decision, AttachError> {
-    let Attachment { device, tenant, ctid, mac: _ } = wanted;
+    let Attachment { device, tenant, ctid, mac: _, iface_id: _ } = wanted;
     let Some(bridge) = plan.bridge_of(tenant) else {
         let known: Vec<&str> = plan.bridges.iter().map(|bridge| bridge.tenant.as_str()).collect();
         let (tenant, host) = (tenant.clone(), plan.host.to_string());

@@ -384,9 +384,9 @@ fn the_mac_is_the_environments_else_the_configurations() {
     };
     let case = Case::own("ifname=eth0,host_ifname=v,mac=00:18:51:AB:CD:EF,network=br-acme");
     let veid = ("VEID", "101");
-    assert_eq!(mac(&case, "init veth v", &[veid]).as_deref(), Some("00:18:51:ab:cd:ef"));
+    assert_eq!(mac(&case, "init veth v", &[veid]), Some("00:18:51:ab:cd:ef".parse().unwrap()));
     let set = [veid, ("MAC", "00:18:51:00:00:01")];
-    assert_eq!(mac(&case, "addif v br-acme", &set).as_deref(), Some("00:18:51:00:00:01"));
+    assert_eq!(mac(&case, "addif v br-acme", &set), Some("00:18:51:00:00:01".parse().unwrap()));
     assert_eq!(mac(&Case::new(), "init veth v", &[veid]), None);
 }
 

@@ -1,0 +1,144 @@
+//! OpenVZ's part of a lab: its configuration files, and the call that vzctl makes for a container's interface.
+//!
+//! There is no OpenVZ here. What vzctl does around its network hook is done instead, to the letter: the same files, the
+//! same arguments, and an environment of the same four variables.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ovs_mesh::link::{Mac, Netns, NetnsError};
+use ovs_mesh::{BridgeName, Ctid};
+use ovz_net::vznet_conf;
+
+use crate::plan::{ContainerPlan, HostPlan};
+use crate::state::Lab;
+
+/// vzctl's own, for what it starts.
+const PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+
+/// Why a container's interface was not given to the hook, or not taken by it.
+#[derive(Debug, thiserror::Error)]
+pub enum VzError {
+    /// A file of OpenVZ's could not be written.
+    #[error("cannot {step} {}", path.display())]
+    File {
+        /// What was attempted.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The host's namespace could not be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The hook could not be run.
+    #[error("cannot run {}", path.display())]
+    Run {
+        /// The program.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The hook failed, so that vzctl would not start the container.
+    #[error("the hook of container {ctid} exited with {}: {}", status.map_or_else(|| "a signal".to_owned(), |code| code.to_string()), said.trim_end())]
+    Failed {
+        /// The container.
+        ctid: Ctid,
+        /// The exit code.
+        status: Option<i32>,
+        /// What it said.
+        said: String,
+    },
+}
+
+fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VzError {
+    let path = path.to_owned();
+    move |source| VzError::File { step, path, source }
+}
+
+impl Lab {
+    /// The directory of the containers' configurations (`/etc/vz/conf`), one for all hosts.
+    pub fn vz_conf_dir(&self) -> PathBuf {
+        self.plan().vz_conf_dir()
+    }
+
+    /// Makes `program` the hook of every host, as `ovsmesh vznet install` does.
+    pub(crate) fn install_hook(&self, program: &Path) -> Result<(), VzError> {
+        let conf_dir = self.vz_conf_dir();
+        fs::create_dir_all(&conf_dir).map_err(file("create", &conf_dir))?;
+        for host in &self.plan().hosts {
+            let hook = host.dir.join("vznetaddbr");
+            symlink(program, &hook).map_err(file("create", &hook))?;
+            let db = format!("unix:{}", host.db_socket().display());
+            let config = self.topology_path().display().to_string();
+            let variables = [
+                ("OVSMESH_CONFIG", config.as_str()),
+                ("OVSMESH_HOST", host.name.as_str()),
+                ("OVSMESH_DB", db.as_str()),
+            ];
+            let conf = host.dir.join("vznet.conf");
+            fs::write(&conf, vznet_conf(&hook, &variables)).map_err(file("write", &conf))?;
+            let text = format!(
+                "#!/bin/sh\n# In place of OpenVZ's own: reads who the hook is, and becomes it.\n. '{}'\nexec \
+                 \"$EXTERNAL_SCRIPT\" \"$@\"\n",
+                conf.display()
+            );
+            let vznetcfg = host.vznetcfg();
+            fs::write(&vznetcfg, text).map_err(file("write", &vznetcfg))?;
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&vznetcfg, executable).map_err(file("make executable", &vznetcfg))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a container's configuration as vzctl saves it.
+    pub(crate) fn configure(
+        &self,
+        container: &ContainerPlan,
+        bridge: &BridgeName,
+        mac: Option<Mac>,
+    ) -> Result<(), VzError> {
+        let path = self.vz_conf_dir().join(format!("{}.conf", container.ctid));
+        let mac = mac.map(|mac| format!("mac={},", mac.to_string().to_uppercase())).unwrap_or_default();
+        let text = format!(
+            "ONBOOT=\"yes\"\nOSTEMPLATE=\"none\"\nNETIF=\"ifname=eth0,bridge={bridge},{mac}host_ifname={},\
+             host_mac=FE:FF:FF:FF:FF:FF\"\n",
+            container.device
+        );
+        fs::write(&path, text).map_err(file("write", &path))
+    }
+
+    /// Calls the hook for a container's interface as vzctl does when it starts one; blocks until it is done.
+    pub(crate) fn call_hook(&self, container: &ContainerPlan, host: &HostPlan) -> Result<(), VzError> {
+        let Output { status, stdout, stderr } = host.vznetcfg_call(container)?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        Err(VzError::Failed { ctid: container.ctid.clone(), status: status.code(), said })
+    }
+}
+
+impl HostPlan {
+    /// The program that vzctl runs for every interface (`/usr/sbin/vznetcfg`).
+    pub fn vznetcfg(&self) -> PathBuf {
+        self.dir.join("vznetcfg")
+    }
+
+    fn vznetcfg_call(&self, container: &ContainerPlan) -> Result<Output, VzError> {
+        let path = self.vznetcfg();
+        let failed = |source| VzError::Run { path: path.clone(), source };
+        // vzctl opens it so: the hook cannot read from it.
+        let null = File::options().write(true).open("/dev/null").map_err(failed)?;
+        let mut call = Command::new(&path);
+        call.args(["init", "veth", container.device.as_str()]).env_clear().stdin(null);
+        call.envs([("HOME", "/"), ("TERM", "linux"), ("PATH", PATH), ("VEID", container.ctid.as_str())]);
+        Netns::open(&self.netns)?.run(move || call.output())?.map_err(failed)
+    }
+}
