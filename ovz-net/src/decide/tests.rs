@@ -365,6 +365,20 @@ fn a_new_network_counts_before_the_configuration_has_it() {
 }
 
 #[test]
+fn the_programs_own_key_comes_before_the_others() {
+    let case = Case::own("ifname=eth0,host_ifname=v,network=vmbr1,bridge=vmbr0,type=bridge");
+    let call = Call::init("900".parse().unwrap(), "v".parse().unwrap());
+    let by = |generation| shown(case.call(&call, generation));
+    assert_eq!(by(Generation::Vzctl), "enslave v to vmbr0 by c.conf:2 (eth0)");
+    assert_eq!(by(Generation::Libvzctl), "enslave v to vmbr1 by c.conf:2 (eth0)");
+    // The other's can still name another tenant.
+    let case = Case::own("ifname=eth0,network=br-globex,bridge=br-acme");
+    assert!(
+        case.start("101", "").starts_with("c.conf:2 (eth0) names `br-globex`, the bridge of tenant `globex`")
+    );
+}
+
+#[test]
 fn what_is_not_on_a_bridge_stays_off() {
     let case = Case::own("ifname=eth0,type=routed,bridge=br-globex");
     assert_eq!(case.start("101", ""), "routed veth101.0");
