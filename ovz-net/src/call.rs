@@ -265,8 +265,8 @@ fn device(action: &'static str, argument: Option<OsString>) -> Result<PortName, 
 }
 
 /// libvzctl hands `delif` an empty network along.
-fn no_more(action: &'static str, rest: impl Iterator<Item = OsString>) -> Result<(), CallError> {
-    match rest.filter(|argument| !argument.is_empty()).next() {
+fn no_more(action: &'static str, mut rest: impl Iterator<Item = OsString>) -> Result<(), CallError> {
+    match rest.find(|argument| !argument.is_empty()) {
         None => Ok(()),
         Some(argument) => {
             let argument = argument.to_string_lossy().into_owned();

@@ -13,6 +13,7 @@
 //! | after an interface that is not valid | the rest is dropped | the rest is read | |
 //! | `NETIF=""` | leaves `vz.conf`'s in force | has no interface | has no interface |
 
+mod keys;
 mod line;
 mod netif;
 mod warning;
@@ -23,8 +24,8 @@ use std::path::{Path, PathBuf};
 
 use ovs_mesh::Ctid;
 
+pub(crate) use keys::{kind, vport};
 pub use netif::{Netif, NetifError, NetifKind, Vport};
-pub(crate) use netif::{kind, vport};
 pub use warning::{Problem, Warning};
 
 use line::Line;
@@ -46,7 +47,7 @@ impl Generation {
         let mut has_uuid = || {
             line::pieces(configuration, Self::Libvzctl).any(|(_, piece)| {
                 matches!(line::read(piece, Self::Libvzctl, &mut buffer),
-                    Line::Assignment { name: b"UUID", value, .. } if !value.is_empty())
+                    Line::Assignment { name: b"UUID", value } if !value.is_empty())
             })
         };
         if ctid.as_str().contains('-') || has_uuid() { Self::Libvzctl } else { Self::Vzctl }
@@ -170,7 +171,7 @@ impl Reader {
 
     fn line(&mut self, number: usize, line: Line<'_>) {
         match line {
-            Line::Assignment { name: b"NETIF", value, quote: _ } => self.netif(number, value),
+            Line::Assignment { name: b"NETIF", value } => self.netif(number, value),
             Line::Assignment { name: b"VETH", .. } => self.warn(number, Problem::Veth),
             Line::Assignment { name, .. } | Line::Unassigned(name) if means_netif(name) => {
                 self.warn(number, Problem::NotAssigned);
@@ -205,7 +206,7 @@ impl Reader {
             self.warn(number, Problem::SingleQuoted);
         }
         while let Some(part) = parts.next() {
-            let netif::Reading { netif, spaced } = netif::read(part, number, self.conf.generation);
+            let keys::Reading { netif, spaced } = keys::read(part, number, self.conf.generation);
             for key in spaced {
                 self.warn(number, Problem::SpacedKey { key });
             }

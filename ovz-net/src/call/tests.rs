@@ -79,11 +79,13 @@ fn the_environment_is_read() {
     assert_eq!(parse(&["addif", "v", "n"], &empty).unwrap().environment, Environment::default());
 }
 
-/// Each row: arguments, environment, and how the error starts.
+/// Arguments, environment, and how the error starts.
+type Odd = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+
 #[test]
 fn odd_calls_are_refused_with_what_is_accepted() {
     const VEID: &[(&str, &str)] = &[("VEID", "101")];
-    let table: [(&[&str], &[(&str, &str)], &str); 21] = [
+    let table: [Odd; 21] = [
         (
             &[],
             VEID,

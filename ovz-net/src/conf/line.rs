@@ -3,12 +3,12 @@
 use super::Generation;
 
 /// What a line says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// Nothing: it is empty or a comment.
     Blank,
     /// `name=value`, the value without its quotes.
-    Assignment { name: &'a [u8], value: &'a [u8], quote: Option<u8> },
+    Assignment { name: &'a [u8], value: &'a [u8] },
     /// It has no `=`.
     Unassigned(&'a [u8]),
     /// Its value opens with `"` and no other `"` follows; vzctl skips such a line.
@@ -56,10 +56,10 @@ pub(super) fn read<'a>(piece: &[u8], generation: Generation, buffer: &'a mut Vec
 fn vzctl(text: &[u8]) -> Line<'_> {
     let Some((name, value)) = split_once(text, b'=') else { return Line::Unassigned(text) };
     let Some(quoted) = value.strip_prefix(b"\"") else {
-        return Line::Assignment { name, value, quote: None };
+        return Line::Assignment { name, value };
     };
     match quoted.iter().rposition(|byte| *byte == b'"') {
-        Some(end) => Line::Assignment { name, value: &quoted[..end], quote: Some(b'"') },
+        Some(end) => Line::Assignment { name, value: &quoted[..end] },
         None => Line::Unterminated { name },
     }
 }
@@ -71,10 +71,11 @@ fn libvzctl(text: &[u8]) -> Line<'_> {
         all => all,
     };
     let Some((name, value)) = split_once(text, b'=') else { return Line::Unassigned(text) };
-    match value {
-        [quote @ (b'"' | b'\''), value @ ..] => Line::Assignment { name, value, quote: Some(*quote) },
-        value => Line::Assignment { name, value, quote: None },
-    }
+    let value = match value {
+        [b'"' | b'\'', rest @ ..] => rest,
+        all => all,
+    };
+    Line::Assignment { name, value }
 }
 
 /// A backslash stands for the byte behind it; both programs do this before anything else.

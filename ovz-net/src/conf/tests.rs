@@ -137,11 +137,13 @@ fn interfaces_are_read_as_the_programs_read_them() {
             "eth0>veth51abcdef@-",
         ),
         (" ifname=eth0,host_ifname=v0", "", ""),
-        // Names of 15 bytes and of 16.
+        // Names of 15 bytes, of 16 and of 17: libvzctl counts one too many.
         ("ifname=abcdefghijklmno,host_ifname=v0", "abcdefghijklmno>v0@-", "abcdefghijklmno>v0@-"),
-        ("ifname=abcdefghijklmnop,host_ifname=v0", "", ""),
-        ("ifname=eth0,host_ifname=abcdefghijklmnop", "", ""),
-        ("ifname=eth0,ifname=abcdefghijklmnop", "", ""),
+        ("ifname=abcdefghijklmnop,host_ifname=v0", "", "abcdefghijklmnop>v0@-"),
+        ("ifname=abcdefghijklmnopq,host_ifname=v0", "", ""),
+        ("ifname=eth0,host_ifname=abcdefghijklmnop", "", "eth0>abcdefghijklmnop@-"),
+        ("ifname=eth0,host_ifname=abcdefghijklmnopq", "", ""),
+        ("ifname=eth0,host_ifname=v0,ifname=abcdefghijklmnop", "", "eth0>v0@-"),
         ("ifname=eth0,host_ifname=v0,bridge=abcdefghijklmnop", "", "eth0>v0@-"),
         // The default device of vzctl.
         ("ifname=eth7", "eth7>veth101.7@-", "eth7>?@-"),
@@ -224,11 +226,11 @@ fn interfaces_are_parted_by_semicolons() {
 
 #[test]
 fn after_an_invalid_interface_vzctl_stops_and_libvzctl_goes_on() {
-    let text = "A=1\nNETIF=\"ifname=eth0,host_ifname=a;ifname=a-name-too-long-;ifname=eth2,host_ifname=c\"";
+    let text = "A=1\nNETIF=\"ifname=eth0,host_ifname=a;ifname=a-name-too-long--;ifname=eth2,host_ifname=c\"";
     assert_eq!(short(text, Generation::Vzctl), "eth0>a@-");
     assert_eq!(short(text, Generation::Libvzctl), "eth0>a@- eth2>c@-");
-    let skipped = "101.conf:2: OpenVZ skips the interface `ifname=a-name-too-long-`: `ifname=a-name-too-long-` has a \
-                   name of 16 bytes; at most 15 are accepted";
+    let skipped = "101.conf:2: OpenVZ skips the interface `ifname=a-name-too-long--`: `ifname=a-name-too-long--` has a \
+                   name of 17 bytes; at most 15 are accepted";
     let dropped = "101.conf:2: vzctl does not read the 1 after it either; correct the one it skips";
     assert_eq!(warnings(text, Generation::Vzctl), [skipped, dropped]);
     assert_eq!(warnings(text, Generation::Libvzctl), [skipped]);
@@ -326,6 +328,8 @@ fn large_texts_are_read_in_linear_time() {
 }
 
 mod properties {
+    use ipnetwork::{IpNetwork, Ipv4Network};
+    use ovs_mesh::link::Mac;
     use proptest::prelude::*;
 
     use super::super::*;
@@ -342,7 +346,7 @@ mod properties {
             prop::option::of("[A-Za-z0-9#()_.-][A-Za-z0-9 #()_.-]{0,30}"),
             prop::sample::select(vec![None, Some(NetifKind::Bridge)]),
             prop::option::of("[a-z0-9-]{1,36}"),
-            prop::collection::vec(any::<([u8; 4], bool)>(), 0..3),
+            prop::collection::vec(any::<[u8; 4]>(), 0..3),
         )
             .prop_map(move |(host_ifname, mac, host_mac, bridge, network, kind, iface_id, ips)| {
                 Netif {
@@ -356,13 +360,10 @@ mod properties {
                     kind,
                     vport: iface_id.is_some().then_some(Vport::Ovs),
                     iface_id,
-                    ips: ips.into_iter().map(|(octets, _)| octets).map(ip).collect(),
+                    ips: ips.into_iter().map(ip).collect(),
                 }
             })
     }
-
-    use ipnetwork::{IpNetwork, Ipv4Network};
-    use ovs_mesh::link::Mac;
 
     fn ip(octets: [u8; 4]) -> IpNetwork {
         Ipv4Network::new(octets.into(), 24).unwrap().into()

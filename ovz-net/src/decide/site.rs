@@ -124,25 +124,21 @@ impl<'a> Site<'a> {
         }
         let same = |known: &str| known.split_whitespace().eq(name.split_whitespace());
         let mapped = self.devices.networks.iter().find(|(known, _)| same(known)).map(|(_, bridge)| bridge);
-        let (mapped_tenant, mapped_linux) =
-            match mapped.map(|bridge| (bridge, self.tenant_of(bridge.as_str()))) {
-                Some((_, Some(tenant))) => (Some(tenant), None),
-                Some((bridge, None)) => (None, Some(bridge.clone())),
-                None => (None, None),
-            };
+        // A network's own bridge is what OpenVZ means; a Linux bridge that merely has its name is not.
+        let bridge = mapped.cloned().or_else(|| self.linux(name));
+        let by_bridge = bridge.as_ref().and_then(|bridge| self.tenant_of(bridge.as_str()));
         let mut tenants: Vec<&Tenant> =
-            [self.tenant_of(name), tenant, mapped_tenant].into_iter().flatten().collect();
-        tenants.dedup_by(|a, b| a.name() == b.name());
-        // A network's own bridge is what OpenVZ means; a bridge that merely has its name is not.
-        let linux = mapped_linux.or_else(|| self.linux(name).filter(|_| mapped.is_none()));
-        match (tenants.as_slice(), linux) {
-            ([], None) => Named::Unknown(name.to_owned()),
-            ([], Some(bridge)) => Named::Linux(bridge),
+            [self.tenant_of(name), tenant, by_bridge].into_iter().flatten().collect();
+        tenants.sort_by_key(|tenant| tenant.name());
+        tenants.dedup_by_key(|tenant| tenant.name());
+        match (tenants.as_slice(), bridge.filter(|_| by_bridge.is_none())) {
             ([tenant], None) => Named::Tenant(tenant),
-            (tenants, linux) => {
+            ([], Some(bridge)) if self.devices.bridges.contains(&bridge) => Named::Linux(bridge),
+            ([], _) => Named::Unknown(name.to_owned()),
+            (tenants, bridge) => {
                 let tenants = tenants.iter().map(|tenant| format!("tenant `{}`", tenant.name()));
-                let linux = linux.map(|bridge| format!("the Linux bridge `{bridge}`"));
-                let meanings: Vec<String> = tenants.chain(linux).collect();
+                let bridge = bridge.map(|bridge| format!("bridge `{bridge}`"));
+                let meanings: Vec<String> = tenants.chain(bridge).collect();
                 Named::Several { name: name.to_owned(), meanings: meanings.join(" and ") }
             }
         }
@@ -151,7 +147,7 @@ impl<'a> Site<'a> {
     /// The names that would be known, for messages: at most eight of a kind.
     pub(super) fn known(&self) -> String {
         let here = |tenant: &&Tenant| self.topology.members(tenant).any(|host| host.name() == self.host);
-        let tenants = self.topology.tenants().iter().filter(here).map(|tenant| tenant.bridge());
+        let tenants = self.topology.tenants().iter().filter(here).map(Tenant::bridge);
         let bridges = |mut names: Vec<String>| {
             let more = names.len().saturating_sub(8);
             names.truncate(8);

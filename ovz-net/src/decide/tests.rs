@@ -55,6 +55,9 @@ impl Case {
                 ("Tenant acme".to_owned(), bridge("br-acme")),
                 ("my own net".to_owned(), bridge("virbr0")),
                 ("globex".to_owned(), bridge("virbr0")),
+                ("Switched".to_owned(), bridge("ovsbr0")),
+                ("twin".to_owned(), bridge("acme")),
+                ("far".to_owned(), bridge("ovsbr0")),
             ]
             .into(),
             present: true,
@@ -279,7 +282,7 @@ fn an_unplaced_container_joins_one_tenant_at_most() {
     assert_eq!(decide(routed, "veth900.0"), "attach veth900.0 to acme on br-acme by c.conf:2 (eth0)");
 }
 
-/// Each row: VEID, NETWORK, NETWORK_TYPE, and what comes of it.
+/// Each row: VEID, NETWORK, `NETWORK_TYPE`, and what comes of it.
 #[test]
 fn the_precedence_table_of_libvzctl() {
     const UUID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
@@ -297,7 +300,7 @@ fn the_precedence_table_of_libvzctl() {
         ("900", "br-acme", "bridge", by("attach veth0a0b0c0d to acme on br-acme")),
         (
             "900",
-            "far",
+            "br-far",
             "",
             "the argument NETWORK names tenant `far`, which has no bridge on host `h1`".to_owned(),
         ),
@@ -305,6 +308,14 @@ fn the_precedence_table_of_libvzctl() {
         ("900", "Bridged", "", by("enslave veth0a0b0c0d to vmbr1")),
         ("900", "Tenant acme", "", by("attach veth0a0b0c0d to acme on br-acme")),
         ("900", "my own  net", "", by("enslave veth0a0b0c0d to virbr0")),
+        // One that the host maps to what is no Linux bridge.
+        ("900", "Switched", "", "the argument NETWORK names `Switched`, which is neither".to_owned()),
+        (
+            "900",
+            "far",
+            "",
+            "the argument NETWORK names `far`, which is tenant `far` and bridge `ovsbr0`".to_owned(),
+        ),
         // One of its own kind is no bridge.
         ("900", "Bridged", "bridge", "the argument NETWORK names `Bridged`, which is neither".to_owned()),
         // A tenant's name.
@@ -316,21 +327,21 @@ fn the_precedence_table_of_libvzctl() {
             "900",
             "acme",
             "",
-            "the argument NETWORK names `acme`, which is tenant `twin` and tenant `acme`".to_owned(),
+            "the argument NETWORK names `acme`, which is tenant `acme` and tenant `twin`".to_owned(),
         ),
         ("900", "acme", "bridge", by("attach veth0a0b0c0d to twin on acme")),
         (
             "900",
             "lan",
             "",
-            "the argument NETWORK names `lan`, which is tenant `lan` and the Linux bridge `lan`".to_owned(),
+            "the argument NETWORK names `lan`, which is tenant `lan` and bridge `lan`".to_owned(),
         ),
         ("900", "lan", "bridge", by("enslave veth0a0b0c0d to lan")),
         (
             "900",
             "globex",
             "",
-            "the argument NETWORK names `globex`, which is tenant `globex` and the Linux".to_owned(),
+            "the argument NETWORK names `globex`, which is tenant `globex` and bridge `virbr0`".to_owned(),
         ),
         ("900", "br-acme", "routed", "routed veth0a0b0c0d".to_owned()),
     ];
@@ -351,6 +362,20 @@ fn a_new_network_counts_before_the_configuration_has_it() {
     assert!(case.add("101", "br-globex", "bridge").starts_with("the argument NETWORK names `br-globex`"));
     let routed = Case::own("ifname=eth0,host_ifname=veth0a0b0c0d,type=routed");
     assert!(routed.add("101", "br-acme", "bridge").starts_with("attach"));
+}
+
+#[test]
+fn the_programs_own_key_comes_before_the_others() {
+    let case = Case::own("ifname=eth0,host_ifname=v,network=vmbr1,bridge=vmbr0,type=bridge");
+    let call = Call::init("900".parse().unwrap(), "v".parse().unwrap());
+    let by = |generation| shown(case.call(&call, generation));
+    assert_eq!(by(Generation::Vzctl), "enslave v to vmbr0 by c.conf:2 (eth0)");
+    assert_eq!(by(Generation::Libvzctl), "enslave v to vmbr1 by c.conf:2 (eth0)");
+    // The other's can still name another tenant.
+    let case = Case::own("ifname=eth0,network=br-globex,bridge=br-acme");
+    assert!(
+        case.start("101", "").starts_with("c.conf:2 (eth0) names `br-globex`, the bridge of tenant `globex`")
+    );
 }
 
 #[test]
