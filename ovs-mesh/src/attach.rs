@@ -193,7 +193,7 @@ pub async fn attach(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result
             }
         }
         if !replaces {
-            if let Some(reason) = problem(switch, plan, wanted).await? {
+            if let Some(reason) = problem(switch, device).await? {
                 return Err(take_back(switch, plan, wanted, NotApplied::Failed { reason }).await);
             }
             break;
@@ -300,10 +300,9 @@ async fn commit_and_wait(
 }
 
 /// Why ovs-vswitchd does not forward for the device, if it does not.
-async fn problem(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result<Option<String>, AttachError> {
-    let snapshot = look(switch, plan, wanted).await?;
-    let interface = snapshot.interfaces.values().find(|row| row.name == wanted.device.as_str());
-    Ok(match interface {
+async fn problem(switch: &Switch, device: &str) -> Result<Option<String>, AttachError> {
+    let snapshot = switch.part(named(device), "").await?;
+    Ok(match snapshot.interfaces.values().next() {
         None => Some("somebody else removed its row".to_owned()),
         Some(row) if row.error.is_some() => row.error.clone(),
         Some(row) if row.opening == Opening::Done => None,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ovs_mesh::link::{LinkError, Links, LinksOpenError};
 use ovs_mesh::{
-    AttachError, Attachment, BridgeName, HostName, Plan, PlanError, PortName, Switch, SwitchError,
-    SwitchOptions, Topology, announce, attach, detach,
+    Announcer, AttachError, Attachment, BridgeName, HostName, Plan, PlanError, PortName, Switch, SwitchError,
+    SwitchOptions, Topology, attach, detach,
 };
 use tokio::time::{Instant, timeout};
 
@@ -151,12 +151,14 @@ pub(crate) async fn put(
     bridge: &BridgeName,
     warnings: &mut Vec<String>,
 ) -> Result<(), AttachError> {
+    let Some(mac) = attachment.mac else { return attach(switch, plan, attachment).await.map(drop) };
+    let announcer = Announcer::open(switch, bridge).await;
     attach(switch, plan, attachment).await?;
-    if let Some(mac) = attachment.mac
-        && let Err(error) = announce(switch, bridge, &attachment.device, mac).await
-    {
-        warnings.push(format!("{mac} is not announced: {error}"));
-    }
+    let announced = match announcer {
+        Ok(announcer) => announcer.announce(&attachment.device, mac).await,
+        Err(error) => Err(error),
+    };
+    warnings.extend(announced.err().map(|error| format!("{mac} is not announced: {error}")));
     Ok(())
 }
 
