@@ -222,19 +222,22 @@ pub async fn detach(switch: &Switch, mesh: &MeshName, device: &PortName) -> Resu
     }
 }
 
-/// The interfaces that are attached for a container.
+/// The interfaces that are attached for a container, with the tenants that their rows name.
 pub async fn attached_for(
     switch: &Switch,
     mesh: &MeshName,
     ctid: &Ctid,
-) -> Result<Vec<PortName>, AttachError> {
+) -> Result<Vec<(PortName, Option<TenantName>)>, AttachError> {
     let ids = Value::string_map([(MESH_ID, mesh.as_str()), (CTID_ID, ctid.as_str())]);
     let with_ids = Condition::new("external_ids", Function::Includes, ids);
     let snapshot = switch.part(with_ids, "").await?;
-    let mut names: Vec<PortName> =
-        snapshot.ports.values().filter_map(|port| port.name.parse().ok()).collect();
-    names.sort();
-    Ok(names)
+    let named = |port: &PortRow| {
+        let tenant = port.tenant().and_then(|tenant| tenant.parse().ok());
+        Some((port.name.parse().ok()?, tenant))
+    };
+    let mut found: Vec<_> = snapshot.ports.values().filter_map(named).collect();
+    found.sort();
+    Ok(found)
 }
 
 /// What there is to see of the device and of its tenant's bridge; everything where there is a row in the way.

@@ -37,6 +37,7 @@ mod call;
 mod conf;
 mod decide;
 mod hook;
+mod networks;
 mod reconcile;
 mod vznet_conf;
 

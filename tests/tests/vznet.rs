@@ -136,6 +136,32 @@ async fn what_may_not_be_attached_is_refused_with_the_reason() {
     assert_eq!(rows(&lab, "h1"), ["veth201.0"]);
 }
 
+/// A container that the topology does not know: where its interfaces say, but never in two tenants, and on a Linux bridge
+/// by the name of an OpenVZ 7 network.
+#[tokio::test]
+async fn a_container_that_nobody_placed_is_in_one_tenant() {
+    let lab = two_hosts().await;
+    let vzctl = Vzctl::on(&lab, "h1");
+    let script = "for n in 0 1 2; do ip link add veth900.$n type veth peer name in900.$n; done
+                  ip link add br0 type bridge";
+    lab.run("h1", &["sh", "-ec", script]);
+    let first = vzctl.hook("900", &["init", "veth", "veth900.0", "br-acme"]);
+    assert!(first.status.success(), "{}", said(&first));
+    let second = vzctl.hook("900", &["init", "veth", "veth900.1", "br-globex"]);
+    assert_eq!(second.status.code(), Some(1), "{}", said(&second));
+    assert!(said(&second).contains("`veth900.0` is in tenant `acme`"), "{}", said(&second));
+    let unknown = vzctl.hook("900", &["addif", "veth900.2", "Bridged"]);
+    assert_eq!(unknown.status.code(), Some(1), "{}", said(&unknown));
+    let networks = lab.mesh.lab().vz_conf_dir().join("../../libvirt/qemu/networks");
+    std::fs::create_dir_all(&networks).unwrap();
+    let text = "<network><name>Bridged</name><bridge name='br0'/></network>";
+    std::fs::write(networks.join("Bridged.xml"), text).unwrap();
+    let known = vzctl.hook("900", &["addif", "veth900.2", "Bridged"]);
+    assert!(known.status.success(), "{}", said(&known));
+    assert!(lab.run("h1", &["ip", "link", "show", "veth900.2"]).contains("master br0"));
+    assert!(!rows(&lab, "h1").iter().any(|port| port == "veth900.1" || port == "veth900.2"));
+}
+
 /// Nothing hangs and nothing is left while Open vSwitch is down, and the next sync attaches what started meanwhile.
 #[tokio::test]
 async fn without_open_vswitch_the_hook_fails_in_time_and_leaves_no_row() {

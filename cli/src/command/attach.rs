@@ -42,8 +42,11 @@ pub(crate) async fn detach(global: &Global, options: Detach) -> Result<Exit, Fai
     let Detach { device, ctid } = options;
     let whose = device.as_ref().map(ToString::to_string);
     let whose = whose.or(ctid.as_ref().map(|ctid| format!("container {ctid}"))).unwrap_or_default();
-    let devices = match ctid {
-        Some(ctid) => attached_for(&switch, topology.name(), &ctid).await?,
+    let devices: Vec<PortName> = match ctid {
+        Some(ctid) => {
+            let found = attached_for(&switch, topology.name(), &ctid).await?;
+            found.into_iter().map(|(device, _)| device).collect()
+        }
         None => device.into_iter().collect(),
     };
     let mut detached = Vec::new();
