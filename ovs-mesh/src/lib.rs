@@ -1,6 +1,7 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
 mod attach;
 mod diff;
+pub mod isolation;
 pub mod link;
 mod lower;
 mod mesh;
