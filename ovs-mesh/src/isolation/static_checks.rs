@@ -3,6 +3,7 @@
 //! Hosts are handed in one by one, and of each only what its peers have to be compared with is kept, so that the mesh of a
 //! hundred hosts is never in memory whole. A host's checks are linear in its rows.
 
+mod behind;
 mod between;
 mod bridges;
 mod devices;
@@ -112,10 +113,11 @@ impl<'a> StaticChecks<'a> {
         tunnels::check(&view, own, &mut found);
         ports::check(&view, own, &mut found);
         devices::check(&view, &mut found);
+        behind::check(&view, own, &mut found);
         match &snapshot.links {
             Some(links) => {
                 gateways::check(&view, links, &mut found);
-                wiring::check(&view, links, own, &mut found);
+                wiring::check(&view, links, &mut found);
             }
             None => self.report.skipped(host, KERNEL, "the snapshot says nothing of the kernel's devices"),
         }

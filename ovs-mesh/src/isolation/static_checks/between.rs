@@ -115,10 +115,8 @@ impl Seen {
                 let names: Vec<&str> = from.map(|here| hosts[here].name().as_str()).collect();
                 if !names.is_empty() {
                     let object = format!("bridge {}", tenant.bridge());
-                    let reason = format!(
-                        "{} have their ends of tunnels to it, and it not the other ends",
-                        names.join(", ")
-                    );
+                    let reason =
+                        format!("the tunnels from {} have no end here that takes them", names.join(", "));
                     let (check, severity) = (Check::PeerSymmetry, Severity::Degraded);
                     let host = hosts[there].name();
                     found.push(Finding::new(check, severity, host, &[tenant.name()], object, reason, SYNC));

@@ -6,11 +6,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::between::{Claim, Claimed, SeenHost};
-use super::{Check, Device, Found, HostLinks, Severity, View, on};
+use super::{Check, Device, Found, HostLinks, Severity, View};
 use crate::isolation::links::Forwarding;
 use crate::names::TenantName;
-use crate::snapshot::{BridgeRow, PortRole};
+use crate::snapshot::BridgeRow;
 use crate::topology::Tenant;
 
 /// Kinds of devices that stand on another and pass its frames on (ip-link(8)).
@@ -38,16 +37,13 @@ struct Graph<'a> {
     spaces: Vec<Space<'a>>,
     nodes: Vec<Node<'a>>,
     edges: Vec<Vec<usize>>,
-    /// The veths of named namespaces, by index.
-    inner: HashMap<u32, Vec<&'a Device>>,
 }
 
-pub(super) fn check(view: &View<'_>, links: &HostLinks, own: &mut SeenHost, found: &mut Found<'_>) {
+pub(super) fn check(view: &View<'_>, links: &HostLinks, found: &mut Found<'_>) {
     let graph = Graph::new(view, links);
     let mut reached: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     for (_, tenant, row) in &view.bridges {
         let Some(start) = graph.bridge(row) else { continue };
-        ends(view, &graph, tenant, row, own, found);
         // A part that holds several tenants is told of once.
         if reached[start].is_none() {
             let part = graph.part(start, &mut reached);
@@ -81,11 +77,7 @@ impl<'a> Graph<'a> {
             }
         }
         let edges = vec![Vec::new(); nodes.len()];
-        let mut inner: HashMap<u32, Vec<&Device>> = HashMap::new();
-        for device in spaces.iter().skip(1).flat_map(|space| space.devices).filter(|it| it.is_kind("veth")) {
-            inner.entry(device.index).or_default().push(device);
-        }
-        let mut graph = Self { spaces, nodes, edges, inner };
+        let mut graph = Self { spaces, nodes, edges };
         graph.devices(&at, &routers);
         graph.ports(view, &at);
         graph
@@ -180,12 +172,6 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The other end of a veth of the host's, in a named namespace.
-    fn far_end(&self, outer: &Device) -> Option<&'a Device> {
-        let found = self.inner.get(&outer.peer_index?)?.iter().copied();
-        found.into_iter().find(|inner| outer.pairs_with(inner, false))
-    }
-
     fn bridge(&self, row: &BridgeRow) -> Option<usize> {
         self.nodes.iter().position(|node| matches!(node, Node::Bridge(own) if own.uuid == row.uuid))
     }
@@ -222,51 +208,6 @@ impl<'a> Graph<'a> {
         let mut names: Vec<String> = steps.map(|node| self.name(node)).collect();
         names.reverse();
         names.join(" – ")
-    }
-}
-
-/// What is behind the ports of a tenant's bridge, as far as it can be seen: for it must be there only once.
-fn ends(
-    view: &View<'_>,
-    graph: &Graph<'_>,
-    tenant: &Tenant,
-    row: &BridgeRow,
-    own: &mut SeenHost,
-    found: &mut Found<'_>,
-) {
-    for (port, interfaces) in view.ports(row) {
-        let interface = interfaces.first().copied();
-        let role = port.role(interface);
-        if role == PortRole::Tunnel || !view.is_owned(port) {
-            continue;
-        }
-        let outer = view.devices.get(port.name.as_str()).copied();
-        let inner = outer.and_then(|outer| graph.far_end(outer));
-        let told = interface.and_then(|interface| view.snapshot.interface_details(interface.uuid));
-        let told = told.and_then(|details| details.external_ids.get("attached-mac")).cloned();
-        let mac = inner.and_then(|inner| inner.mac).map(|mac| mac.to_string()).or(told);
-        let mut claim = |what| {
-            own.claims.push(Claim { what, tenant: tenant.name().clone(), object: on(port, row) });
-        };
-        if let Some(mac) = mac {
-            claim(Claimed::Mac(tenant.name().clone(), mac.to_ascii_lowercase()));
-        }
-        for address in inner.iter().flat_map(|inner| &inner.addresses) {
-            claim(Claimed::Address(tenant.name().clone(), address.ip()));
-            let theirs = tenant.containers().iter().find(|other| other.ip() == address.ip());
-            let theirs = theirs.filter(|other| port.ctid() != Some(other.ctid().as_str()));
-            let gateway = tenant.gateways().iter().find(|other| other.ip() == address.ip());
-            let gateway =
-                gateway.filter(|other| role != PortRole::Gateway || other.host() != view.host.name());
-            let whose = theirs.map(|other| format!("container {}'s", other.ctid()));
-            let whose = whose.or(gateway.map(|other| format!("the gateway's on host {}", other.host())));
-            if let Some(whose) = whose {
-                let reason = format!("{} behind it is {whose} by the topology", address.ip());
-                let remedy = "take the address away";
-                let (check, severity) = (Check::AddressDuplicate, Severity::Degraded);
-                found.add(check, severity, &[tenant.name()], on(port, row), reason, remedy);
-            }
-        }
     }
 }
 
