@@ -50,7 +50,7 @@ impl Report {
                 None => TestCase::new(check.as_str(), status(&found)),
             };
             case.set_classname(format!("{}.{}.{}", self.mesh(), square.host, level.as_str()));
-            if !found.is_empty() {
+            if found.first().is_some_and(|worst| worst.severity == Severity::Notice) {
                 case.set_system_out(found.iter().map(|finding| text(finding)).collect::<Vec<_>>().join("\n"));
             }
             suite.add_test_case(case);

@@ -23,7 +23,7 @@ impl fmt::Display for Report {
         let count = |severity| self.count(severity);
         writeln!(
             f,
-            "mesh {}: {} breaches, {} degraded, {} notices",
+            "mesh {}: breaches {}, degraded {}, notices {}",
             self.mesh(),
             count(Severity::Breach),
             count(Severity::Degraded),
