@@ -41,7 +41,7 @@ pub use findings::{Check, Finding, Level, Severity, UnknownCheck};
 pub use host::{
     BridgeDetails, FORMAT, HostSnapshot, InterfaceDetails, Mirror, SnapshotFileError, SwitchDetails,
 };
-pub use links::{Device, Forwarding, HostLinks, NetnsLinks};
+pub use links::{Device, Forwarding, HostLinks, NetnsLinks, PeerNetns};
 pub use report::{Cell, HostMatrix, Report, Skipped};
 pub use static_checks::{StaticChecks, StaticError, static_checks};
 pub use trace::{

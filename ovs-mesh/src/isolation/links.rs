@@ -73,17 +73,34 @@ pub struct Device {
     /// The index of the device it stands on (`IFLA_LINK`); for a veth, of its other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_index: Option<u32>,
-    /// Whether that device is in another namespace (`IFLA_LINK_NETNSID`).
+    /// Where that device is.
     #[serde(default)]
-    pub peer_elsewhere: bool,
+    pub peer_netns: PeerNetns,
     /// Its addresses of global scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNetwork>,
 }
 
+/// Where the other end of a veth is, or what a device stands on. Indexes are a namespace's own: that each of two devices
+/// names the other's index proves nothing on a machine with many namespaces, whose devices are all numbered alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerNetns {
+    /// In the device's own namespace.
+    #[default]
+    Same,
+    /// In the host's.
+    Host,
+    /// In the named one.
+    Named(String),
+    /// In one that has no name, as a container's, or that was not found out.
+    Unknown,
+}
+
 impl Device {
-    /// The device that rtnetlink tells of. `addresses` may be those of other devices too.
-    pub fn new(link: &Link, addresses: &[Address]) -> Self {
+    /// The device that rtnetlink tells of. `addresses` may be those of other devices too; `netns` knows the namespaces by
+    /// the ids that they have in the device's own (`IFLA_LINK_NETNSID`, `ip netns list-id`).
+    pub fn new(link: &Link, addresses: &[Address], netns: impl Fn(i32) -> PeerNetns) -> Self {
         let own = addresses.iter().filter(|address| address.index == link.index && address.global);
         Self {
             index: link.index,
@@ -94,23 +111,12 @@ impl Device {
             kind: link.kind.clone(),
             master: link.master,
             peer_index: link.peer_index,
-            peer_elsewhere: link.link_netns.is_some(),
+            peer_netns: link.link_netns.map_or(PeerNetns::Same, netns),
             addresses: own.map(|address| address.network).collect(),
         }
     }
 
     pub(super) fn is_kind(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
-    }
-
-    /// Whether the two are the ends of one veth pair. Indexes are a namespace's own, so that equal ones prove nothing
-    /// alone; that each names the other, and says rightly whether it is in the same namespace, does in practice.
-    pub(super) fn pairs_with(&self, other: &Self, same_netns: bool) -> bool {
-        self.is_kind("veth")
-            && other.is_kind("veth")
-            && self.peer_index == Some(other.index)
-            && other.peer_index == Some(self.index)
-            && self.peer_elsewhere != same_netns
-            && other.peer_elsewhere != same_netns
     }
 }

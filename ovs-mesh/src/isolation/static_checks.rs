@@ -8,6 +8,7 @@ mod between;
 mod bridges;
 mod devices;
 mod gateways;
+mod places;
 mod ports;
 mod tunnels;
 mod wiring;
@@ -27,6 +28,7 @@ use crate::snapshot::{BridgeRow, InterfaceRow, PortRow};
 use crate::topology::{Host, Tenant, Topology};
 
 use between::Seen;
+use places::Places;
 
 /// What mends everything that a sync writes.
 const SYNC: &str = "run `ovsmesh sync` on the host";
@@ -114,10 +116,10 @@ impl<'a> StaticChecks<'a> {
         ports::check(&view, own, &mut found);
         devices::check(&view, &mut found);
         behind::check(&view, own, &mut found);
-        match &snapshot.links {
-            Some(links) => {
-                gateways::check(&view, links, &mut found);
-                wiring::check(&view, links, &mut found);
+        match &view.places {
+            Some(places) => {
+                gateways::check(&view, places, &mut found);
+                wiring::check(&view, places, &mut found);
             }
             None => self.report.skipped(host, KERNEL, "the snapshot says nothing of the kernel's devices"),
         }
@@ -212,6 +214,7 @@ struct View<'a> {
     bridges: Vec<(&'a Bridge, &'a Tenant, &'a BridgeRow)>,
     rows_by_name: HashMap<&'a str, &'a BridgeRow>,
     devices: HashMap<&'a str, &'a Device>,
+    places: Option<Places<'a>>,
 }
 
 impl<'a> View<'a> {
@@ -231,6 +234,7 @@ impl<'a> View<'a> {
             host: &facts.topology.hosts()[at],
             bridges: bridges.collect(),
             devices: devices.map(|device| (device.name.as_str(), device)).collect(),
+            places: snapshot.links.as_ref().map(Places::new),
             rows_by_name,
         }
     }

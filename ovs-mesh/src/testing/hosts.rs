@@ -7,7 +7,8 @@ use ipnetwork::IpNetwork;
 use super::model::Database;
 use crate::diff::{Diff, GatewayLinks};
 use crate::isolation::{
-    BridgeDetails, Device, Forwarding, HostLinks, HostSnapshot, InterfaceDetails, NetnsLinks, SwitchDetails,
+    BridgeDetails, Device, Forwarding, HostLinks, HostSnapshot, InterfaceDetails, NetnsLinks, PeerNetns,
+    SwitchDetails,
 };
 use crate::link::Mac;
 use crate::lower::lower;
@@ -141,21 +142,24 @@ impl Links {
     /// A veth pair from the host into a namespace.
     fn pair(&mut self, name: &str, netns: &str, mtu: u32, address: Option<IpNetwork>) {
         let (outer, inner) = (self.next(), 2);
-        let veth = |name: &str, index, peer| Device {
+        let veth = |name: &str, index, peer, peer_netns| Device {
             name: name.to_owned(),
             index,
             peer_index: Some(peer),
-            peer_elsewhere: true,
+            peer_netns,
             kind: Some("veth".to_owned()),
             up: true,
             mtu,
             ..blank()
         };
-        self.links.devices.push(Device { mac: self.mac(outer + 1000), ..veth(name, outer, inner) });
+        self.links.devices.push(Device {
+            mac: self.mac(outer + 1000),
+            ..veth(name, outer, inner, PeerNetns::Named(netns.to_owned()))
+        });
         let inner = Device {
             mac: self.mac(outer),
             addresses: address.into_iter().collect(),
-            ..veth("eth0", inner, outer)
+            ..veth("eth0", inner, outer, PeerNetns::Host)
         };
         let lo = Device { name: "lo".to_owned(), index: 1, up: true, mtu: 65_536, ..blank() };
         let space = NetnsLinks {
@@ -178,7 +182,7 @@ pub(crate) fn blank() -> Device {
         kind: None,
         master: None,
         peer_index: None,
-        peer_elsewhere: false,
+        peer_netns: PeerNetns::Same,
         addresses: Vec::new(),
     }
 }

@@ -1,21 +1,15 @@
 //! What is behind the ports of a tenant's bridge, as far as it can be seen: containers and gateways, whose MAC and other
 //! addresses the tenant's network must have once only.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::between::{Claim, Claimed, SeenHost};
-use super::{Check, Device, Found, Severity, View, on};
+use super::places::HOST;
+use super::{Check, Found, Severity, View, on};
 use crate::snapshot::{PortRole, PortRow};
 use crate::topology::Tenant;
 
 pub(super) fn check(view: &View<'_>, own: &mut SeenHost, found: &mut Found<'_>) {
-    // The veths of named namespaces, by index: the far ends of the host's.
-    let mut inner: HashMap<u32, Vec<&Device>> = HashMap::new();
-    let spaces = view.snapshot.links.iter().flat_map(|links| &links.netns);
-    for device in spaces.flat_map(|space| &space.devices).filter(|device| device.is_kind("veth")) {
-        inner.entry(device.index).or_default().push(device);
-    }
     for (_, tenant, row) in &view.bridges {
         for (port, interfaces) in view.ports(row) {
             let interface = interfaces.first().copied();
@@ -23,8 +17,7 @@ pub(super) fn check(view: &View<'_>, own: &mut SeenHost, found: &mut Found<'_>) 
                 continue;
             }
             let outer = view.devices.get(port.name.as_str()).copied();
-            let far = outer.and_then(|outer| inner.get(&outer.peer_index?)).into_iter().flatten();
-            let far = outer.and_then(|outer| far.copied().find(|inner| outer.pairs_with(inner, false)));
+            let far = outer.and_then(|outer| view.places.as_ref()?.far_end(HOST, outer)).map(|(_, far)| far);
             let told = interface.and_then(|interface| view.snapshot.interface_details(interface.uuid));
             let told = told.and_then(|details| details.external_ids.get("attached-mac")).cloned();
             let mac = far.and_then(|far| far.mac).map(|mac| mac.to_string()).or(told);

@@ -1,21 +1,22 @@
 //! A tenant's gateway: its veth pair leads into a namespace of its own, in which nothing else is.
 
-use super::{Check, Device, Found, HostLinks, SYNC, Severity, View};
-use crate::isolation::links::NetnsLinks;
+use super::places::{HOST, Places};
+use super::{Check, Device, Found, SYNC, Severity, View};
+use crate::isolation::links::PeerNetns;
 use crate::plan::{Bridge, GatewayPort};
 use crate::topology::Tenant;
 
-pub(super) fn check(view: &View<'_>, links: &HostLinks, found: &mut Found<'_>) {
+pub(super) fn check(view: &View<'_>, places: &Places<'_>, found: &mut Found<'_>) {
     for (bridge, tenant, _) in &view.bridges {
         if let Some(gateway) = &bridge.gateway {
-            Checker { view, links, bridge, tenant, gateway, found: &mut *found }.check();
+            Checker { view, places, bridge, tenant, gateway, found: &mut *found }.check();
         }
     }
 }
 
 struct Checker<'a, 'b, 'c> {
     view: &'b View<'a>,
-    links: &'a HostLinks,
+    places: &'b Places<'a>,
     bridge: &'a Bridge,
     tenant: &'a Tenant,
     gateway: &'a GatewayPort,
@@ -47,12 +48,11 @@ impl<'a> Checker<'a, '_, '_> {
                 SYNC,
             );
         };
-        let spaces = &self.links.netns;
-        let Some(own) = spaces.iter().find(|space| space.name == netns.as_str()) else {
+        let Some(space) = self.places.named(netns.as_str()) else {
             let reason = format!("its network namespace {netns} is missing");
             return self.add(Check::GatewayLink, Severity::Degraded, None, reason, SYNC);
         };
-        let inner = far_end(outer, own);
+        let inner = self.inner(outer, space);
         match inner {
             Some(inner) => {
                 if !inner.addresses.contains(address) {
@@ -70,34 +70,48 @@ impl<'a> Checker<'a, '_, '_> {
                     self.add(Check::MtuTenant, Severity::Degraded, None, reason, SYNC);
                 }
             }
-            None => self.astray(outer, spaces),
+            None => self.astray(outer),
         }
-        self.lodgers(own, inner);
+        self.lodgers(space, inner);
+    }
+
+    /// The end of the pair in the gateway's namespace.
+    fn inner(&self, outer: &Device, space: usize) -> Option<&'a Device> {
+        if outer.peer_netns == PeerNetns::Unknown {
+            // Nobody found out where it leads: that the two name each other has to do.
+            let mut devices = self.places.spaces[space].devices.iter().filter(|inner| inner.is_kind("veth"));
+            return devices.find(|inner| {
+                outer.peer_index == Some(inner.index) && inner.peer_index == Some(outer.index)
+            });
+        }
+        self.places.far_end(HOST, outer).filter(|(there, _)| *there == space).map(|(_, inner)| inner)
     }
 
     /// The pair does not lead into the gateway's namespace.
-    fn astray(&mut self, outer: &Device, spaces: &'a [NetnsLinks]) {
-        let Some(space) = spaces.iter().find(|space| far_end(outer, space).is_some()) else {
+    fn astray(&mut self, outer: &Device) {
+        let there = self.places.far_end(HOST, outer).and_then(|(there, _)| self.places.spaces[there].name);
+        let Some(there) = there else {
             let reason = format!("its veth pair does not lead into {}", self.gateway.netns);
             return self.add(Check::GatewayLink, Severity::Degraded, None, reason, SYNC);
         };
-        let other = self.view.facts.by_netns.get(space.name.as_str()).copied();
+        let other = self.view.facts.by_netns.get(there).copied();
         let other = other.filter(|other| other.name() != self.tenant.name());
         let severity = if other.is_some() { Severity::Breach } else { Severity::Degraded };
         let check = if other.is_some() { Check::GatewayShared } else { Check::GatewayLink };
-        let reason = format!("its veth pair leads into {}, not into {}", space.name, self.gateway.netns);
+        let reason = format!("its veth pair leads into {there}, not into {}", self.gateway.netns);
         self.add(check, severity, other, reason, SYNC);
     }
 
     /// Whatever else is in the gateway's namespace.
-    fn lodgers(&mut self, own: &'a NetnsLinks, inner: Option<&'a Device>) {
+    fn lodgers(&mut self, space: usize, inner: Option<&'a Device>) {
+        let own = &self.places.spaces[space];
         let netns = &self.gateway.netns;
         let lodgers = own.devices.iter().filter(|device| device.name != "lo" && device.up);
         let lodgers: Vec<&Device> =
             lodgers.filter(|device| Some(device.index) != inner.map(|inner| inner.index)).collect();
         for lodger in &lodgers {
-            let host_end = self.links.devices.iter().find(|outer| outer.pairs_with(lodger, false));
-            let others = host_end.and_then(|end| self.tenant_of_device(&end.name));
+            let host_end = self.places.far_end(space, lodger).filter(|(there, _)| *there == HOST);
+            let others = host_end.and_then(|(_, end)| self.tenant_of_device(&end.name));
             let others = others.filter(|other| other.name() != self.tenant.name());
             let remedy = format!("move {} out of {netns}", lodger.name);
             match others {
@@ -131,8 +145,4 @@ impl<'a> Checker<'a, '_, '_> {
         let held = bridges.find(|(_, _, row)| self.view.ports(row).any(|(port, _)| port.name == name));
         held.map(|(_, tenant, _)| *tenant)
     }
-}
-
-fn far_end<'a>(outer: &Device, space: &'a NetnsLinks) -> Option<&'a Device> {
-    space.devices.iter().find(|inner| outer.pairs_with(inner, false))
 }

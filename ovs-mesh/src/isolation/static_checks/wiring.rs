@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Check, Device, Found, HostLinks, Severity, View};
-use crate::isolation::links::Forwarding;
+use super::places::{Places, Space};
+use super::{Check, Device, Found, Severity, View};
 use crate::names::TenantName;
 use crate::snapshot::BridgeRow;
 use crate::topology::Tenant;
@@ -20,27 +20,20 @@ const JOINS: [&str; 3] = ["bridge", "bond", "team"];
 #[derive(Clone, Copy)]
 enum Node<'a> {
     Bridge(&'a BridgeRow),
-    /// A device; its namespace is a position in [`Graph::spaces`].
+    /// A device; its namespace is a position in [`Places::spaces`].
     Device(usize, &'a Device),
     /// A namespace that forwards packets.
     Router(usize),
 }
 
-/// A namespace; the first is the host's own.
-struct Space<'a> {
-    name: Option<&'a str>,
-    devices: &'a [Device],
-    forwarding: Forwarding,
-}
-
-struct Graph<'a> {
-    spaces: Vec<Space<'a>>,
+struct Graph<'a, 'b> {
+    places: &'b Places<'a>,
     nodes: Vec<Node<'a>>,
     edges: Vec<Vec<usize>>,
 }
 
-pub(super) fn check(view: &View<'_>, links: &HostLinks, found: &mut Found<'_>) {
-    let graph = Graph::new(view, links);
+pub(super) fn check(view: &View<'_>, places: &Places<'_>, found: &mut Found<'_>) {
+    let graph = Graph::new(view, places);
     let mut reached: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     for (_, tenant, row) in &view.bridges {
         let Some(start) = graph.bridge(row) else { continue };
@@ -52,21 +45,14 @@ pub(super) fn check(view: &View<'_>, links: &HostLinks, found: &mut Found<'_>) {
     }
 }
 
-impl<'a> Graph<'a> {
-    fn new(view: &View<'a>, links: &'a HostLinks) -> Self {
-        let host = Space { name: None, devices: &links.devices, forwarding: links.forwarding };
-        let named = links.netns.iter().map(|space| Space {
-            name: Some(&space.name),
-            devices: &space.devices,
-            forwarding: space.forwarding,
-        });
-        let spaces: Vec<Space<'a>> = std::iter::once(host).chain(named).collect();
+impl<'a, 'b> Graph<'a, 'b> {
+    fn new(view: &View<'a>, places: &'b Places<'a>) -> Self {
         let mut bridges: Vec<&BridgeRow> = view.snapshot.rows.bridges.values().collect();
         bridges.sort_by(|a, b| a.name.cmp(&b.name));
         let mut nodes: Vec<Node<'a>> = bridges.into_iter().map(Node::Bridge).collect();
         let mut at: HashMap<(usize, u32), usize> = HashMap::new();
         let mut routers = HashMap::new();
-        for (space, Space { devices, forwarding, .. }) in spaces.iter().enumerate() {
+        for (space, Space { devices, forwarding, .. }) in places.spaces.iter().enumerate() {
             for device in *devices {
                 at.insert((space, device.index), nodes.len());
                 nodes.push(Node::Device(space, device));
@@ -77,7 +63,7 @@ impl<'a> Graph<'a> {
             }
         }
         let edges = vec![Vec::new(); nodes.len()];
-        let mut graph = Self { spaces, nodes, edges };
+        let mut graph = Self { places, nodes, edges };
         graph.devices(&at, &routers);
         graph.ports(view, &at);
         graph
@@ -98,11 +84,6 @@ impl<'a> Graph<'a> {
                 Node::Bridge(_) | Node::Router(_) => None,
             })
             .collect();
-        // The far end of a veth pair is one of the few that have the index it names.
-        let mut by_index: HashMap<u32, Vec<(usize, usize, &Device)>> = HashMap::new();
-        for entry in found.iter().filter(|(_, _, device)| device.is_kind("veth")) {
-            by_index.entry(entry.2.index).or_default().push(*entry);
-        }
         for (node, space, device) in found {
             if let Some(master) = device.master.and_then(|index| at.get(&(space, index))) {
                 let joins =
@@ -111,21 +92,15 @@ impl<'a> Graph<'a> {
                     self.join(node, *master);
                 }
             }
-            let Some(peer) = device.peer_index.filter(|index| *index != 0) else {
-                self.route(node, space, device, routers);
-                continue;
-            };
-            if device.is_kind("veth") {
-                let far = by_index.get(&peer).into_iter().flatten();
-                let far =
-                    far.filter(|(other, there, it)| *other > node && device.pairs_with(it, *there == space));
-                far.for_each(|(other, ..)| self.join(node, *other));
+            let peer = if device.is_kind("veth") {
+                self.places.far_end(space, device)
             } else if UPPER.iter().any(|kind| device.is_kind(kind)) {
-                // What stands on a device of another namespace was moved out of the host's.
-                let below = if device.peer_elsewhere { 0 } else { space };
-                if let Some(lower) = at.get(&(below, peer)) {
-                    self.join(node, *lower);
-                }
+                self.places.peer(space, device)
+            } else {
+                None
+            };
+            if let Some(other) = peer.and_then(|(there, peer)| at.get(&(there, peer.index))) {
+                self.join(node, *other);
             }
             self.route(node, space, device, routers);
         }
@@ -133,7 +108,7 @@ impl<'a> Graph<'a> {
 
     fn route(&mut self, node: usize, space: usize, device: &Device, routers: &HashMap<usize, usize>) {
         let Some(router) = routers.get(&space) else { return };
-        let forwarding = self.spaces[space].forwarding;
+        let forwarding = self.places.spaces[space].forwarding;
         if device.up && device.name != "lo" && device.addresses.iter().any(|own| forwarding.carries(own)) {
             self.join(node, *router);
         }
@@ -194,7 +169,7 @@ impl<'a> Graph<'a> {
     }
 
     fn name(&self, node: usize) -> String {
-        let inside = |space: usize| self.spaces[space].name.map_or("the host", |name| name);
+        let inside = |space: usize| self.places.spaces[space].name.map_or("the host", |name| name);
         match self.nodes[node] {
             Node::Bridge(row) => row.name.clone(),
             Node::Device(0, device) => device.name.clone(),
@@ -214,7 +189,7 @@ impl<'a> Graph<'a> {
 /// What a tenant's part of the graph holds besides the tenant's own.
 fn judge(
     view: &View<'_>,
-    graph: &Graph<'_>,
+    graph: &Graph<'_, '_>,
     tenant: &Tenant,
     part: &[usize],
     from: &[Option<usize>],
@@ -268,7 +243,7 @@ fn judge(
         if let Node::Device(0, device) = graph.nodes[node]
             && let Some(address) = device.addresses.first()
         {
-            let routes = if graph.spaces[0].forwarding.any() { ", and forwards packets" } else { "" };
+            let routes = if graph.places.spaces[0].forwarding.any() { ", and forwards packets" } else { "" };
             let reason = format!("the host is on the tenant's network with {address}{routes}");
             let remedy = format!("`ip address del {address} dev {}`", device.name);
             let (check, severity) = (Check::HostAddress, Severity::Breach);

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::isolation::{Cell, Mirror, NetnsLinks};
+use crate::isolation::{Cell, Mirror, NetnsLinks, PeerNetns};
 use crate::plan::{CTID_ID, GATEWAY_ID, MESH_ID, PEER_ID};
 use crate::snapshot::Opening;
 use crate::testing::hosts::{ByName, add_port, blank};
@@ -510,7 +510,7 @@ fn of_devices() {
                     let name = format!("x{outer}");
                     let far = Device {
                         peer_index: Some(peer),
-                        peer_elsewhere: true,
+                        peer_netns: PeerNetns::Named("router".to_owned()),
                         ..device(&name, outer, "veth")
                     };
                     push(host, far);
@@ -518,7 +518,7 @@ fn of_devices() {
                     add_port(host, &format!("br-{tenant}"), &name, "", &[], &ids);
                     let near = Device {
                         peer_index: Some(outer),
-                        peer_elsewhere: true,
+                        peer_netns: PeerNetns::Host,
                         addresses: vec![address.parse().unwrap()],
                         ..device(&format!("eth{peer}"), peer, "veth")
                     };
@@ -600,6 +600,7 @@ fn of_devices() {
                 // The kernel gives it another index there, and its far end knows.
                 let outer = gateway(host, "acme").0;
                 host.device(&outer).peer_index = Some(3);
+                host.device(&outer).peer_netns = PeerNetns::Named(globex.clone());
                 host.netns(&globex).devices.push(Device { index: 3, name: "eth1".to_owned(), ..moved });
             }),
             vec![(GatewayShared, Breach), (GatewayShared, Breach)],
