@@ -79,6 +79,7 @@ pub struct StaticChecks<'a> {
     facts: Facts<'a>,
     seen: Seen,
     report: Report,
+    found: Vec<Finding>,
 }
 
 /// Checks the hosts of all snapshots, each alone and against each other.
@@ -93,7 +94,7 @@ impl<'a> StaticChecks<'a> {
     pub fn new(topology: &'a Topology) -> Self {
         let facts = Facts::new(topology);
         let seen = Seen::new(topology);
-        Self { facts, seen, report: Report::new(topology) }
+        Self { facts, seen, report: Report::new(topology), found: Vec::new() }
     }
 
     /// Checks a host by itself, and keeps what its peers are to be compared with.
@@ -128,14 +129,14 @@ impl<'a> StaticChecks<'a> {
             self.report.skipped(host, &[Check::TunnelListed], reason);
         }
         self.report.checked(host, Level::Static);
-        self.report.extend(found.list);
+        self.found.extend(found.list);
         Ok(())
     }
 
     /// Compares the hosts with each other: what they all come to.
     pub fn finish(mut self) -> Report {
         let found = self.seen.compare(&self.facts);
-        self.report.extend(found);
+        self.report.extend(self.found.into_iter().chain(found));
         self.report
     }
 }

@@ -113,9 +113,9 @@ impl Links {
         u32::try_from(self.links.devices.len()).unwrap() + 1
     }
 
-    fn mac(&self, index: u32) -> Option<Mac> {
+    fn mac(&self, index: u32) -> Mac {
         let [_, _, high, low] = index.to_be_bytes();
-        Some(Mac::from([2, 0, self.salt, 1, high, low]))
+        Mac::from([2, 0, self.salt, 1, high, low])
     }
 
     fn bridge(&mut self, topology: &Topology, bridge: &Bridge) {
@@ -153,11 +153,11 @@ impl Links {
             ..blank()
         };
         self.links.devices.push(Device {
-            mac: self.mac(outer + 1000),
+            mac: Some(self.mac(outer + 1000)),
             ..veth(name, outer, inner, PeerNetns::Named(netns.to_owned()))
         });
         let inner = Device {
-            mac: self.mac(outer),
+            mac: Some(self.mac(outer)),
             addresses: address.into_iter().collect(),
             ..veth("eth0", inner, outer, PeerNetns::Host)
         };

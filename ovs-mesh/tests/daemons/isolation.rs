@@ -23,7 +23,7 @@ fn topology() -> Topology {
     ]
     "#
     .parse()
-    .unwrap()
+    .expect("it is a topology")
 }
 
 /// Transacts, and waits until ovs-vswitchd has done what it asks for.
@@ -171,7 +171,7 @@ async fn traces_are_asked_for_and_judged() {
         let [bridge, flow] = &case.arguments;
         let reply = control.call("ofproto/trace", &[bridge, flow], soon()).await.unwrap();
         let trace: Trace = reply.parse().unwrap();
-        assert_eq!(tracing.judge(case, &trace), [], "{flow}: {reply}");
+        assert_eq!(tracing.judge([(case, &trace)]), [], "{flow}: {reply}");
     }
 
     // A tunnel that is not protected any more, and one with another key.
@@ -199,7 +199,7 @@ async fn traces_are_asked_for_and_judged() {
             continue;
         }
         let reply = control.call("ofproto/trace", &[bridge, flow], soon()).await.unwrap();
-        found.extend(tracing.judge(case, &reply.parse().unwrap()));
+        found.extend(tracing.judge([(case, &reply.parse().unwrap())]));
     }
     let found = worst(&found);
     assert!(found.contains(&(Check::TraceTunnel, Severity::Breach)), "{found:?}");

@@ -114,17 +114,16 @@ impl<'a> Checker<'a, '_, '_> {
             let others = host_end.and_then(|(_, end)| self.tenant_of_device(&end.name));
             let others = others.filter(|other| other.name() != self.tenant.name());
             let remedy = format!("move {} out of {netns}", lodger.name);
-            match others {
+            let (severity, reason) = match others {
                 Some(other) => {
-                    let reason =
-                        format!("{} in {netns} is on tenant {}'s network", lodger.name, other.name());
-                    self.add(Check::GatewayShared, Severity::Breach, Some(other), reason, &remedy);
+                    let whose = format!("tenant {}'s network", other.name());
+                    (Severity::Breach, format!("{} in {netns} is on {whose}", lodger.name))
                 }
                 None => {
-                    let reason = format!("{} is in {netns} too, and is not the gateway's", lodger.name);
-                    self.add(Check::GatewayShared, Severity::Notice, None, reason, &remedy);
+                    (Severity::Notice, format!("{} is in {netns} too, and is not the gateway's", lodger.name))
                 }
-            }
+            };
+            self.add(Check::GatewayShared, severity, others, reason, &remedy);
         }
         if own.forwarding.any() {
             let (severity, reason) = if lodgers.is_empty() {

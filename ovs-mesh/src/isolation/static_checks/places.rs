@@ -33,8 +33,8 @@ impl<'a> Places<'a> {
             forwarding: space.forwarding,
         });
         let spaces: Vec<Space<'a>> = std::iter::once(host).chain(named).collect();
-        let names = spaces.iter().enumerate().filter_map(|(at, space)| Some((space.name?, at)));
-        let by_name = names.collect();
+        let by_name = spaces.iter().enumerate().filter_map(|(at, space)| Some((space.name?, at)));
+        let by_name = by_name.collect();
         let devices = spaces.iter().enumerate();
         let devices =
             devices.flat_map(|(at, space)| space.devices.iter().map(move |it| ((at, it.index), it)));

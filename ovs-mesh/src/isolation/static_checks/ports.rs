@@ -67,7 +67,7 @@ struct Checker<'a, 'b, 'c> {
     found: &'b mut Found<'c>,
 }
 
-impl<'a> Checker<'a, '_, '_> {
+impl Checker<'_, '_, '_> {
     fn add(
         &mut self,
         check: Check,

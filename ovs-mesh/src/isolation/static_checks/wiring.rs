@@ -139,7 +139,9 @@ impl<'a, 'b> Graph<'a, 'b> {
         }
         held.sort_unstable();
         wanted.sort_unstable();
-        held.into_iter().for_each(|(bridge, device)| self.join(bridge, device));
+        for (bridge, device) in held {
+            self.join(bridge, device);
+        }
         for (bridge, peer) in wanted {
             if let Some(&other) = patches.get(peer) {
                 self.join(bridge, other);
@@ -243,8 +245,8 @@ fn judge(
         if let Node::Device(0, device) = graph.nodes[node]
             && let Some(address) = device.addresses.first()
         {
-            let routes = if graph.places.spaces[0].forwarding.any() { ", and forwards packets" } else { "" };
-            let reason = format!("the host is on the tenant's network with {address}{routes}");
+            let also = if graph.places.spaces[0].forwarding.any() { ", and forwards packets" } else { "" };
+            let reason = format!("the host is on the tenant's network with {address}{also}");
             let remedy = format!("`ip address del {address} dev {}`", device.name);
             let (check, severity) = (Check::HostAddress, Severity::Breach);
             found.add(check, severity, &tenants, format!("device {}", device.name), reason, remedy);

@@ -132,7 +132,7 @@ fn case(
             std::net::IpAddr::V4(_) => format!("tun_src={remote},tun_dst={local}"),
             std::net::IpAddr::V6(_) => format!("tun_ipv6_src={remote},tun_ipv6_dst={local}"),
         };
-        flow.push_str(&format!(",tun_id={},{outside}", tuple.key));
+        flow = format!("{flow},tun_id={},{outside}", tuple.key);
     }
     TraceCase {
         tenant: bridge.tenant.clone(),

@@ -90,7 +90,7 @@ impl<F: Fn(DpPort) -> bool> Walk<F> {
                 Action::Userspace(what) => self.ends.push(End::Userspace { what: what.clone() }),
                 Action::Recirculate(id) if self.followed.contains(id) => {}
                 Action::Recirculate(id) => {
-                    self.unknown(format!("recirc({id:#x}), which the trace does not follow"))
+                    self.unknown(format!("recirc({id:#x}), which the trace does not follow"));
                 }
                 Action::Pop(port) => self.unknown(format!("tnl_pop({port})")),
                 Action::Unknown(what) => self.unknown(what.clone()),

@@ -1,6 +1,6 @@
 //! What a trace says of isolation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Trace;
@@ -35,19 +35,33 @@ impl<'a> Tracing<'a> {
         Ok(Self { topology, plan: Plan::new(topology, host)?, ports })
     }
 
-    /// What is wrong with the way that a packet takes.
-    pub fn judge(&self, case: &TraceCase, trace: &Trace) -> Vec<Finding> {
-        let Some(tenant) = self.topology.tenant(&case.tenant) else { return Vec::new() };
-        let Some(bridge) = self.plan.bridge_of(&case.tenant) else { return Vec::new() };
-        let datapath = self.ports.on(&case.bridge).next().map_or("", |port| port.datapath.as_str());
-        let mut judge = Judge { tracing: self, case, tenant, bridge, datapath, found: Vec::new() };
-        for why in &trace.failed {
-            judge.add(Check::TraceFailed, Severity::Degraded, None, format!("is dropped: {why}"), FLOWS);
+    /// What is wrong with the ways that packets take. What goes wrong in one way for several packets from one port, or at
+    /// several ends of one, is one finding.
+    pub fn judge<'t>(&self, traced: impl IntoIterator<Item = (&'t TraceCase, &'t Trace)>) -> Vec<Finding> {
+        let mut found: BTreeMap<Wrong, Ways> = BTreeMap::new();
+        for (case, trace) in traced {
+            let Some(tenant) = self.topology.tenant(&case.tenant) else { continue };
+            let Some(bridge) = self.plan.bridge_of(&case.tenant) else { continue };
+            let datapath = self.ports.on(&case.bridge).next().map_or("", |port| port.datapath.as_str());
+            let mut judge = Judge { tracing: self, case, tenant, bridge, datapath, found: &mut found };
+            for why in &trace.failed {
+                judge.add(Check::TraceFailed, Severity::Degraded, None, format!("is dropped: {why}"), FLOWS);
+            }
+            let ends = trace.ends(|port| judge.is_tunnel(port));
+            for end in &ends {
+                judge.end(end);
+            }
+            judge.missing(trace, &ends);
         }
-        let ends = trace.ends(|port| judge.is_tunnel(port));
-        ends.iter().for_each(|end| judge.end(end));
-        judge.missing(trace, &ends);
-        judge.found
+        let findings = found.into_iter().map(|(wrong, ways)| {
+            let Wrong { check, severity, in_port, bridge, tenants } = wrong;
+            let Ways { packets, reasons, remedy } = ways;
+            let tenants: Vec<&TenantName> = tenants.iter().collect();
+            let object = format!("port {in_port} on bridge {bridge}");
+            let reason = format!("{} from it {}", some(&packets, ", "), some(&reasons, "; "));
+            Finding::new(check, severity, &self.plan.host, &tenants, object, reason, remedy)
+        });
+        findings.collect()
     }
 
     /// What is wrong with the ports that the kernel's datapath really has (`ovs_vport` of generic netlink), where the
@@ -84,13 +98,43 @@ impl<'a> Tracing<'a> {
     }
 }
 
+/// What is wrong, where, and for whom.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Wrong {
+    check: Check,
+    severity: Severity,
+    in_port: String,
+    bridge: String,
+    tenants: BTreeSet<TenantName>,
+}
+
+/// In which ways it is.
+struct Ways {
+    packets: Vec<String>,
+    reasons: Vec<String>,
+    remedy: String,
+}
+
+fn once(list: &mut Vec<String>, text: String) {
+    if !list.contains(&text) {
+        list.push(text);
+    }
+}
+
+/// The first few.
+fn some(list: &[String], between: &str) -> String {
+    const SHOWN: usize = 4;
+    let shown = list.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(between);
+    if list.len() > SHOWN { format!("{shown} and {} more", list.len() - SHOWN) } else { shown }
+}
+
 struct Judge<'a, 'b> {
     tracing: &'b Tracing<'a>,
     case: &'b TraceCase,
     tenant: &'a Tenant,
     bridge: &'b Bridge,
     datapath: &'b str,
-    found: Vec<Finding>,
+    found: &'b mut BTreeMap<Wrong, Ways>,
 }
 
 impl<'b> Judge<'_, 'b> {
@@ -103,11 +147,17 @@ impl<'b> Judge<'_, 'b> {
         remedy: &str,
     ) {
         let TraceCase { bridge, in_port, packet, .. } = self.case;
-        let tenants: Vec<&TenantName> = std::iter::once(self.tenant.name()).chain(other).collect();
-        let object = format!("port {in_port} on bridge {bridge}");
-        let reason = format!("{packet} from it {reason}");
-        let host = &self.tracing.plan.host;
-        self.found.push(Finding::new(check, severity, host, &tenants, object, reason, remedy));
+        let tenants: BTreeSet<TenantName> =
+            std::iter::once(self.tenant.name()).chain(other).cloned().collect();
+        let (in_port, bridge) = (in_port.clone(), bridge.clone());
+        let wrong = Wrong { check, severity, in_port, bridge, tenants };
+        let ways = self.found.entry(wrong).or_insert_with(|| Ways {
+            packets: Vec::new(),
+            reasons: Vec::new(),
+            remedy: remedy.to_owned(),
+        });
+        once(&mut ways.packets, packet.to_string());
+        once(&mut ways.reasons, reason);
     }
 
     fn numbered(&self, port: DpPort) -> impl Iterator<Item = &'b ListedPort> + use<'b> {
@@ -179,7 +229,7 @@ impl<'b> Judge<'_, 'b> {
         let host = topology.hosts().iter().find(|host| Some(host.underlay_ip()) == remote);
         let at = host.and_then(|host| topology.position(host.name()));
         let own = host.is_some_and(|host| *host.name() == self.tracing.plan.host);
-        if own || !at.is_some_and(|at| self.tenant.members.binary_search(&at).is_ok()) {
+        if own || at.is_none_or(|at| self.tenant.members.binary_search(&at).is_err()) {
             wrong.push("which is no other host of the tenant".to_owned());
         }
         if kind.is_some_and(|kind| kind != "gre") {

@@ -37,6 +37,7 @@ impl ListedPort {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatapathPorts {
     ports: Vec<ListedPort>,
+    by_bridge: HashMap<String, Vec<usize>>,
     by_number: HashMap<(String, DpPort), Vec<usize>>,
 }
 
@@ -76,6 +77,7 @@ impl DatapathPorts {
                         let at = found.by_number.entry((datapath.clone(), number)).or_default();
                         at.push(found.ports.len());
                     }
+                    found.by_bridge.entry(bridge.clone()).or_default().push(found.ports.len());
                     found.ports.push(port);
                 }
             }
@@ -89,8 +91,9 @@ impl DatapathPorts {
     }
 
     /// The ports of a bridge.
-    pub fn on<'a>(&'a self, bridge: &'a str) -> impl Iterator<Item = &'a ListedPort> {
-        self.ports.iter().filter(move |port| port.bridge == bridge)
+    pub fn on(&self, bridge: &str) -> impl Iterator<Item = &ListedPort> {
+        let found = self.by_bridge.get(bridge);
+        found.into_iter().flatten().map(|at| &self.ports[*at])
     }
 
     /// The ports of that number in a datapath: one, or all tunnels of a kind.

@@ -36,9 +36,12 @@ fn judged(in_port: &str, packet: Packet, expected: Option<Expected>, reply: &str
         .unwrap();
     case.packet = packet;
     case.expected = expected.unwrap_or(case.expected);
-    let found = tracing.judge(&case, &reply.parse().unwrap());
+    let found = tracing.judge([(&case, &reply.parse().unwrap())]);
     found.into_iter().map(|finding| (finding.check, finding.severity)).collect()
 }
+
+/// A port, a trace of a packet from it, and what it comes to.
+type Row = (&'static str, &'static str, (Packet, Option<Expected>), Vec<(Check, Severity)>);
 
 #[test]
 fn real_traces_are_judged() {
@@ -50,7 +53,7 @@ fn real_traces_are_judged() {
         (Packet::Known(mac), Some(Expected::Port(port.to_owned())))
     };
     let tunnel = TUNNELS[0];
-    let table: Vec<(&str, &str, (Packet, Option<Expected>), Vec<(Check, Severity)>)> = vec![
+    let table: Vec<Row> = vec![
         (CONTAINER, sample!("broadcast"), flood(), vec![]),
         (CONTAINER, sample!("known_unicast"), known(tunnel), vec![]),
         (tunnel, sample!("from_tunnel"), flood(), vec![]),
@@ -71,24 +74,19 @@ fn real_traces_are_judged() {
         (tunnel, sample!("of_tunnel_to_tunnel"), flood(), vec![]),
         (tunnel, sample!("mirror_to_tunnel"), known(CONTAINER), vec![]),
         (tunnel, sample!("mirror"), known(CONTAINER), vec![]),
-        (tunnel, sample!("unprotected"), flood(), vec![(TraceTransit, Breach); 3]),
+        (tunnel, sample!("unprotected"), flood(), vec![(TraceTransit, Breach)]),
         (CONTAINER, sample!("of_drop"), flood(), vec![(TraceMissing, Degraded)]),
         (CONTAINER, sample!("stp_on"), flood(), vec![(TraceMissing, Degraded)]),
         (CONTAINER, sample!("noroute"), flood(), vec![(TraceMissing, Degraded)]),
         (CONTAINER, sample!("of_in_port"), known(tunnel), vec![(TraceMissing, Degraded)]),
-        (CONTAINER, sample!("of_rewrite"), known(tunnel), vec![(TraceRewrite, Degraded); 5]),
+        (CONTAINER, sample!("of_rewrite"), known(tunnel), vec![(TraceRewrite, Degraded)]),
         (CONTAINER, sample!("of_controller"), flood(), vec![(TraceUserspace, Breach)]),
         (CONTAINER, sample!("sflow"), flood(), vec![(TraceUserspace, Breach)]),
         (CONTAINER, sample!("bigkey"), flood(), vec![(TraceTunnel, Breach)]),
         (CONTAINER, sample!("nokey"), flood(), vec![(TraceTunnel, Breach)]),
         (CONTAINER, sample!("vxlan"), flood(), vec![(TraceTunnel, Breach)]),
         // Four tunnels of the other tenant's, its bridge's device and its container.
-        (
-            CONTAINER,
-            sample!("patch"),
-            flood(),
-            [vec![(TraceTunnel, Breach); 4], vec![(TraceLeak, Breach); 2]].concat(),
-        ),
+        (CONTAINER, sample!("patch"), flood(), vec![(TraceTunnel, Breach), (TraceLeak, Breach)]),
     ];
     for (number, (port, reply, (packet, expected), wanted)) in table.into_iter().enumerate() {
         let mut found = judged(port, packet, expected, reply);
@@ -107,7 +105,7 @@ fn a_gateway_is_traced_as_a_container_is() {
     let ports = DatapathPorts::parse(sample!("dpif_show_proxy1")).unwrap();
     let tracing = Tracing::new(&topology, &"proxy1".parse().unwrap(), &ports).unwrap();
     let case = tracing.cases(&[]).into_iter().find(|case| case.in_port == "gw-6wquvq46crxc").unwrap();
-    assert_eq!(tracing.judge(&case, &sample!("gateway_broadcast").parse().unwrap()), []);
+    assert_eq!(tracing.judge([(&case, &sample!("gateway_broadcast").parse().unwrap())]), []);
 }
 
 /// The forms of the kernel's datapath, as the tests of OVS have them.
@@ -127,7 +125,7 @@ fn the_kernels_actions_are_judged() {
     let whole = format!("{},{},{},{},3", all[0], all[1], all[2], all[3]);
     let found = |actions: &str| -> Vec<Check> {
         let trace = format!("Datapath actions: {actions}\n").parse().unwrap();
-        tracing.judge(&case, &trace).iter().map(|finding| finding.check).collect()
+        tracing.judge([(&case, &trace)]).iter().map(|finding| finding.check).collect()
     };
     assert_eq!(found(&whole), []);
     // After a tunnel's port, a plain one is plain again.
