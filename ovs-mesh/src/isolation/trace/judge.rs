@@ -245,14 +245,21 @@ impl<'b> Judge<'_, 'b> {
         }
     }
 
-    /// What is outside a tunnel's packet leaves by the underlay's bridge, not by a tenant's.
+    /// What is outside a tunnel's packet leaves by the underlay's bridge, not by a tenant's. Up to OVS 2.7 what follows an
+    /// encapsulation is done to the packet inside: there, a port of the tenant's own is one that it gets to.
     fn outside(&mut self, through: &[DpPort]) {
         for number in through {
-            let port = self.numbered(*number).next();
-            let Some(port) = port.filter(|port| self.tenant_on(&port.bridge).is_some()) else { continue };
-            let reason = format!("gets, encapsulated, to port {} on bridge {}", port.name, port.bridge);
-            let other = self.tenant_on(&port.bridge);
-            self.add(Check::TraceLeak, Severity::Breach, other, reason, FLOWS);
+            let Some(port) = self.numbered(*number).next() else {
+                let reason =
+                    format!("goes, encapsulated, to port {number} of the datapath, which is on no bridge");
+                self.add(Check::TraceLeak, Severity::Breach, None, reason, FLOWS);
+                continue;
+            };
+            let other = self.tenant_on(&port.bridge).filter(|other| *other != self.tenant.name());
+            if other.is_some() {
+                let reason = format!("gets, encapsulated, to port {} on bridge {}", port.name, port.bridge);
+                self.add(Check::TraceLeak, Severity::Breach, other, reason, FLOWS);
+            }
         }
     }
 
@@ -270,10 +277,12 @@ impl<'b> Judge<'_, 'b> {
     }
 
     fn missing(&mut self, trace: &Trace, ends: &[End]) {
-        let reached_ports: BTreeSet<DpPort> = ends
-            .iter()
-            .filter_map(|end| if let End::Port { port, .. } = end { Some(*port) } else { None })
-            .collect();
+        let ports = ends.iter().flat_map(|end| match end {
+            End::Port { port, .. } => std::slice::from_ref(port),
+            End::Tunnel { through, .. } => through.as_slice(),
+            End::Userspace { .. } | End::Unknown { .. } => &[],
+        });
+        let reached_ports: BTreeSet<DpPort> = ports.copied().collect();
         let reached_hosts: BTreeSet<IpAddr> = ends
             .iter()
             .filter_map(|end| if let End::Tunnel { remote, .. } = end { *remote } else { None })

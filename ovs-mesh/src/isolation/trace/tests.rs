@@ -142,6 +142,31 @@ fn the_kernels_actions_are_judged() {
     assert_eq!(found(&format!("sample(sample=50.0%,actions(7)),{whole}")), [TraceLeak]);
 }
 
+/// Up to OVS 2.7 the userspace datapath has no `clone`, and finds the way of what is encapsulated by itself.
+#[test]
+fn encapsulation_without_a_clone_is_judged() {
+    let topology = topology();
+    let ports = DatapathPorts::parse(sample!("dpif_show_redis1")).unwrap();
+    let tracing = Tracing::new(&topology, &"redis1".parse().unwrap(), &ports).unwrap();
+    let case = tracing.cases(&[]).into_iter().find(|case| case.in_port == CONTAINER).unwrap();
+    let push = |host: u8| {
+        format!(
+            "tnl_push(tnl_port(4),header(size=42,type=3,eth(dst=de:f2:58:a6:7e:40,src=0a:37:7f:80:a3:4e,\
+             dl_type=0x0800),ipv4(src=10.0.1.11,dst=10.0.1.{host},proto=47,tos=0,ttl=64,frag=0x4000),\
+             gre((flags=0x2000,proto=0x6558),key=0x65)),out_port(2))"
+        )
+    };
+    let all = [12, 13, 21, 22].map(push).join(",");
+    let found = |actions: &str| -> Vec<Check> {
+        let trace = format!("Datapath actions: {actions}\n").parse().unwrap();
+        tracing.judge([(&case, &trace)]).iter().map(|finding| finding.check).collect()
+    };
+    assert_eq!(found(&format!("{all},3")), []);
+    assert_eq!(found(&format!("3,{all}")), []);
+    assert_eq!(found(&format!("{all},3,7")), [Check::TraceLeak]);
+    assert_eq!(found(&format!("{all},3,99")), [Check::TraceLeak]);
+}
+
 #[test]
 fn every_form_of_an_action_is_read() {
     let change = |text: &str| Action::Change(text.to_owned());
