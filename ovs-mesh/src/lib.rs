@@ -2,6 +2,7 @@
 mod announce;
 mod attach;
 mod diff;
+pub mod isolation;
 pub mod link;
 mod lower;
 mod mesh;

@@ -2,11 +2,13 @@
 //!
 //! Column names and meanings are those of ovs-vswitchd.conf.db(5).
 
-mod read;
+pub(crate) mod read;
+mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use read::ReadError;
@@ -21,7 +23,7 @@ pub const RELEASED: &str = "ovsmesh-released";
 pub type StringMap = BTreeMap<String, String>;
 
 /// A row of table Bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgeRow {
     /// The row's id.
     pub uuid: Uuid,
@@ -40,7 +42,7 @@ pub struct BridgeRow {
 }
 
 /// A row of table Port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRow {
     /// The row's id.
     pub uuid: Uuid,
@@ -53,15 +55,18 @@ pub struct PortRow {
     /// Column `protected`: two protected ports never forward to each other.
     pub protected: bool,
     /// Column `tag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<i64>,
     /// Column `trunks`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trunks: Vec<i64>,
     /// Column `vlan_mode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan_mode: Option<String>,
 }
 
 /// A row of table Interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceRow {
     /// The row's id.
     pub uuid: Uuid,
@@ -72,19 +77,24 @@ pub struct InterfaceRow {
     /// Column `options`.
     pub options: StringMap,
     /// Column `external_ids`.
+    #[serde(default, skip_serializing_if = "StringMap::is_empty")]
     pub external_ids: StringMap,
     /// Column `mtu_request`, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_request: Option<i64>,
     /// Column `ofport`, as far as it tells whether ovs-vswitchd has the interface.
     pub opening: Opening,
     /// Column `error`: ovs-vswitchd's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Column `ifindex`: the device that ovs-vswitchd opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifindex: Option<i64>,
 }
 
 /// What ovs-vswitchd has made of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Opening {
     /// It has not come to it: `ofport` is empty.
     Pending,
@@ -95,7 +105,7 @@ pub enum Opening {
 }
 
 /// One consistent view of the switch's configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The one row of table `Open_vSwitch`.
     pub root: Uuid,
@@ -106,10 +116,13 @@ pub struct Snapshot {
     /// Its column `bridges`.
     pub bridge_set: Vec<Uuid>,
     /// Table Bridge, by row id.
+    #[serde(with = "stored::by_id")]
     pub bridges: HashMap<Uuid, BridgeRow>,
     /// Table Port, by row id.
+    #[serde(with = "stored::by_id")]
     pub ports: HashMap<Uuid, PortRow>,
     /// Table Interface, by row id.
+    #[serde(with = "stored::by_id")]
     pub interfaces: HashMap<Uuid, InterfaceRow>,
 }
 
@@ -232,10 +245,7 @@ pub enum TunnelClass {
 impl InterfaceRow {
     /// Whether the type is one of OVS's tunnels.
     pub fn is_tunnel(&self) -> bool {
-        !matches!(
-            self.kind.as_str(),
-            "" | "system" | "internal" | "tap" | "patch" | "dpdk" | "afxdp" | "dummy" | RELEASED
-        )
+        is_tunnel_type(&self.kind)
     }
 
     /// The type and options in words, for a message.
@@ -256,16 +266,37 @@ impl InterfaceRow {
         let address = |option: &str| self.options.get(option).and_then(|text| text.parse().ok());
         let key = match self.options.get("in_key").or_else(|| self.options.get("key")).map(String::as_str) {
             Some("flow") => None,
-            Some(text) => Some(strtoull_base_0(text)),
+            Some(text) => Some(wire_key(text)),
             None => Some(0),
         };
         Some(EffectiveTuple { class, remote: address("remote_ip"), local: address("local_ip"), key })
     }
 }
 
-/// strtoull(3) with base 0, then the low 32 bits, which are what goes out on the wire.
+/// Whether an Interface's type is one of OVS's tunnels; also of those that are not known here.
+pub(crate) fn is_tunnel_type(kind: &str) -> bool {
+    !matches!(
+        kind,
+        "" | "system"
+            | "internal"
+            | "tap"
+            | "patch"
+            | "dpdk"
+            | "afxdp"
+            | "dummy"
+            | "dummy-internal"
+            | RELEASED
+    )
+}
+
+/// The low 32 bits of a key's text, which are what goes out on the wire.
 #[expect(clippy::cast_possible_truncation, reason = "ovs-vswitchd truncates in the same way")]
-fn strtoull_base_0(text: &str) -> u32 {
+fn wire_key(text: &str) -> u32 {
+    strtoull_base_0(text) as u32
+}
+
+/// strtoull(3) with base 0: how ovs-vswitchd reads a key.
+pub(crate) fn strtoull_base_0(text: &str) -> u64 {
     let text = text.trim_start();
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -282,8 +313,7 @@ fn strtoull_base_0(text: &str) -> u32 {
         .map_while(|digit| digit.to_digit(radix))
         .try_fold(0_u64, |sum, digit| sum.checked_mul(u64::from(radix))?.checked_add(u64::from(digit)));
     // Out of range gives ULLONG_MAX, whatever the sign.
-    let number = number.map_or(u64::MAX, |number| if negative { number.wrapping_neg() } else { number });
-    number as u32
+    number.map_or(u64::MAX, |number| if negative { number.wrapping_neg() } else { number })
 }
 
 #[cfg(test)]
@@ -306,7 +336,7 @@ mod tests {
             ("09", 0),
         ];
         for (text, key) in table {
-            assert_eq!(strtoull_base_0(text), key, "{text:?}");
+            assert_eq!(wire_key(text), key, "{text:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Random valid topologies for property tests.
 
+pub(crate) mod hosts;
 pub(crate) mod model;
 
 use proptest::prelude::*;

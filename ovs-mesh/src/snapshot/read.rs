@@ -99,7 +99,7 @@ const RARE_INTERFACE: [Rare<InterfaceRow>; 6] = [
     ("ofport", not_opened, opening),
 ];
 
-fn is_set(column: &'static str) -> Condition {
+pub(crate) fn is_set(column: &'static str) -> Condition {
     Condition::new(column, Function::NotEqual, Value::Set(Vec::new()))
 }
 
@@ -177,7 +177,7 @@ impl Snapshot {
 }
 
 /// `_uuid` is always asked for: ovsdb-server folds rows that are equal in all columns asked for.
-fn select(table: &str, columns: &[&str], conditions: &[Condition]) -> Operation {
+pub(crate) fn select(table: &str, columns: &[&str], conditions: &[Condition]) -> Operation {
     let columns = ["_uuid"].iter().chain(columns);
     Operation::Select {
         table: table.to_owned(),
@@ -201,7 +201,7 @@ fn add<T>(
     Ok(())
 }
 
-fn table<T>(
+pub(crate) fn table<T>(
     table: &'static str,
     rows: Vec<Row>,
     read: fn(&Columns, Uuid) -> Result<T, ReadError>,
@@ -254,19 +254,19 @@ fn interface_row(row: &Columns, uuid: Uuid) -> Result<InterfaceRow, ReadError> {
     })
 }
 
-fn integers(value: &Value) -> Result<Vec<i64>, ValueError> {
+pub(crate) fn integers(value: &Value) -> Result<Vec<i64>, ValueError> {
     let Value::Set(atoms) = value else { return Ok(value.optional_integer()?.into_iter().collect()) };
     atoms.iter().map(|atom| Value::from(atom.clone()).integer()).collect()
 }
 
 /// One row, read column by column.
-struct Columns {
-    table: &'static str,
-    row: Row,
+pub(crate) struct Columns {
+    pub(crate) table: &'static str,
+    pub(crate) row: Row,
 }
 
 impl Columns {
-    fn get<T>(
+    pub(crate) fn get<T>(
         &self,
         column: &'static str,
         read: impl FnOnce(&Value) -> Result<T, ValueError>,
@@ -276,11 +276,11 @@ impl Columns {
         read(value).map_err(|source| ReadError::Column { table, column, source })
     }
 
-    fn string(&self, column: &'static str) -> Result<String, ReadError> {
+    pub(crate) fn string(&self, column: &'static str) -> Result<String, ReadError> {
         self.get(column, |value| value.as_str().map(str::to_owned))
     }
 
-    fn optional_string(&self, column: &'static str) -> Result<Option<String>, ReadError> {
+    pub(crate) fn optional_string(&self, column: &'static str) -> Result<Option<String>, ReadError> {
         self.get(column, |value| value.optional_string().map(|text| text.map(str::to_owned)))
     }
 }

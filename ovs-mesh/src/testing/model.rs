@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::names::MeshName;
 use crate::ovsdb::{Atom, Condition, Mutation, Mutator, Operation, Row, Value};
-use crate::plan::{CTID_ID, IFINDEX_ID, MESH_ID, PEER_ID, Plan, TENANT_ID};
+use crate::plan::{Bridge, CTID_ID, IFINDEX_ID, MESH_ID, PEER_ID, Plan, TENANT_ID};
 use crate::snapshot::{BridgeRow, InterfaceRow, Opening, PortRow, Snapshot, StringMap};
 
 /// Rows of others that a switch may have.
@@ -126,6 +126,35 @@ impl Database {
             let ids = ids.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             self.add_port(uuid, "veth777.0", "", StringMap::new(), ids);
         }
+    }
+
+    /// A database that holds this.
+    pub(crate) fn of(snapshot: Snapshot) -> Self {
+        // Ids of its own are far from those that are there.
+        Self { snapshot, next: 1 << 64 }
+    }
+
+    /// A port on the bridge of that name.
+    pub(crate) fn add_to(
+        &mut self,
+        bridge: &str,
+        name: &str,
+        kind: &str,
+        options: StringMap,
+        external_ids: StringMap,
+    ) {
+        let uuid = self.snapshot.bridges.values().find(|row| row.name == bridge).unwrap().uuid;
+        while self.snapshot.ports.contains_key(&Uuid::from_u128(self.next + 1)) {
+            self.next += 2;
+        }
+        self.add_port(uuid, name, kind, options, external_ids);
+    }
+
+    /// A container's port, as `attach` makes it.
+    pub(crate) fn attach_container(&mut self, plan: &Plan, bridge: &Bridge, name: &str, ctid: &str) {
+        let ids = [(MESH_ID, plan.mesh.as_str()), (TENANT_ID, bridge.tenant.as_str()), (CTID_ID, ctid)];
+        let ids = ids.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self.add_to(bridge.name.as_str(), name, "", StringMap::new(), ids);
     }
 
     /// Somebody changes one of our rows behind our back.

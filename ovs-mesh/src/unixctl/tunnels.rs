@@ -3,8 +3,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 /// The remote end of a listed tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ListedRemote {
     /// One host.
     Address(IpAddr),
@@ -13,7 +16,8 @@ pub enum ListedRemote {
 }
 
 /// A key of a listed tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ListedKey {
     /// This key and no other; 0 is also how the absence of a key is listed.
     Exact(u64),
@@ -24,7 +28,7 @@ pub enum ListedKey {
 }
 
 /// One tunnel, as ovs-vswitchd's datapath has it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ListedTunnel {
     /// The Interface's name.
     pub name: String,

@@ -1,0 +1,50 @@
+//! Isolation, proved: that tenants reach each other nowhere, and that each tenant's own mesh stands.
+//!
+//! Everything here is pure. A shell reads what a host has, and hands it in:
+//!
+//! | level | what is handed in | what judges it |
+//! | --- | --- | --- |
+//! | static | a [`HostSnapshot`] of one or many hosts: OVSDB's rows, the kernel's devices | [`StaticChecks`] |
+//! | trace | the replies of `dpif/show` and `ofproto/trace` | [`Tracing`] |
+//! | probe | what live packets met | whoever sends them, as [`Finding`]s |
+//!
+//! All of it ends in one [`Report`].
+//!
+//! ```
+//! # let topology: ovs_mesh::Topology = r#"
+//! # mesh = { name = "prod", underlay_mtu = 1500 }
+//! # host = [{ name = "a", underlay_ip = "10.0.0.1" }, { name = "b", underlay_ip = "10.0.0.2" }]
+//! # tenant = [{ name = "acme", key = 7, subnet = "192.168.0.0/24" }]
+//! # "#.parse()?;
+//! use ovs_mesh::isolation::{Check, HostSnapshot, Severity, StaticChecks};
+//!
+//! // A switch that no sync has been to: nothing leaks, and nothing works.
+//! let empty = HostSnapshot::new(topology.name().clone(), "a".parse()?);
+//! let mut checks = StaticChecks::new(&topology);
+//! checks.host(&empty)?;
+//! let report = checks.finish();
+//! assert_eq!(report.worst(), Some(Severity::Degraded));
+//! assert_eq!(report.findings()[0].check, Check::BridgeMissing);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod findings;
+mod host;
+mod junit;
+mod links;
+mod render;
+mod report;
+mod static_checks;
+mod trace;
+
+pub use findings::{Check, Finding, Level, Severity, UnknownCheck};
+pub use host::{
+    BridgeDetails, FORMAT, HostSnapshot, InterfaceDetails, Mirror, SnapshotFileError, SwitchDetails,
+};
+pub use links::{Device, Forwarding, HostLinks, NetnsLinks, PeerNetns};
+pub use report::{Cell, HostMatrix, Report, Skipped};
+pub use static_checks::{StaticChecks, StaticError, static_checks};
+pub use trace::{
+    Action, DatapathPorts, DatapathPortsError, DpPort, End, Expected, KnownMac, ListedPort, Packet, Push,
+    Round, Trace, TraceCase, TraceError, Tracing, TunnelKeySet, parse_actions,
+};
