@@ -4,8 +4,6 @@
 //! (ovs-vswitchd.conf.db(5), `mac-aging-time`). A reverse ARP request (RFC 903) from the address, given to the bridge as
 //! if the container had sent it, makes all of them learn, and asks nothing of anybody: there are no RARP servers left.
 
-use std::path::PathBuf;
-
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperation, MutableArpPacket};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
@@ -13,7 +11,7 @@ use pnet::util::MacAddr;
 
 use crate::link::Mac;
 use crate::names::{BridgeName, PortName};
-use crate::openflow::{self, OpenFlowError};
+use crate::openflow::{Connection, OpenFlowError};
 use crate::ovsdb::{Condition, Operation, OperationResult, TransactError, Value};
 use crate::switch::Switch;
 
@@ -40,26 +38,38 @@ pub enum AnnounceError {
     OpenFlow(#[from] OpenFlowError),
 }
 
-/// Announces into its tenant's mesh that a MAC address is behind this device.
-pub async fn announce(
-    switch: &Switch,
-    bridge: &BridgeName,
-    device: &PortName,
-    mac: Mac,
-) -> Result<(), AnnounceError> {
-    let select = Operation::Select {
-        table: "Interface".to_owned(),
-        r#where: vec![Condition::equal("name", Value::string(device.as_str()))],
-        columns: Some(vec!["_uuid".to_owned(), "ofport".to_owned()]),
-    };
-    let rows = switch.transact(&[select]).await?.pop().and_then(OperationResult::into_rows);
-    let port = rows.unwrap_or_default().first().and_then(|row| row.get("ofport")?.integer().ok());
-    // OFPP_MAX is 0xff00 (OpenFlow 1.0, section 5.2.1); −1 is a port that could not be opened.
-    let port = port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number < 0xff00);
-    let port = port.ok_or_else(|| AnnounceError::NoPort { device: device.clone() })?;
-    let rundir = switch.rundir().ok_or_else(|| AnnounceError::Remote { bridge: bridge.clone() })?;
-    let socket: PathBuf = rundir.join(format!("{bridge}.mgmt"));
-    Ok(openflow::inject(&socket, port, &reverse_arp(mac), switch.deadline()).await?)
+/// A bridge that is about to be told.
+///
+/// Open it before the interface is attached: ovs-vswitchd takes the connection along with the port, and the announcement
+/// need not wait for it once more.
+#[derive(Debug)]
+pub struct Announcer<'a> {
+    switch: &'a Switch,
+    connection: Connection,
+}
+
+impl<'a> Announcer<'a> {
+    /// Connects to the bridge of a tenant.
+    pub async fn open(switch: &'a Switch, bridge: &BridgeName) -> Result<Self, AnnounceError> {
+        let rundir = switch.rundir().ok_or_else(|| AnnounceError::Remote { bridge: bridge.clone() })?;
+        let socket = rundir.join(format!("{bridge}.mgmt"));
+        Ok(Self { switch, connection: Connection::open(&socket, switch.deadline()).await? })
+    }
+
+    /// Announces into the tenant's mesh that a MAC address is behind this device.
+    pub async fn announce(mut self, device: &PortName, mac: Mac) -> Result<(), AnnounceError> {
+        let select = Operation::Select {
+            table: "Interface".to_owned(),
+            r#where: vec![Condition::equal("name", Value::string(device.as_str()))],
+            columns: Some(vec!["_uuid".to_owned(), "ofport".to_owned()]),
+        };
+        let rows = self.switch.transact(&[select]).await?.pop().and_then(OperationResult::into_rows);
+        let port = rows.unwrap_or_default().first().and_then(|row| row.get("ofport")?.integer().ok());
+        // OFPP_MAX is 0xff00 (OpenFlow 1.0, section 5.2.1); −1 is a port that could not be opened.
+        let port = port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number < 0xff00);
+        let port = port.ok_or_else(|| AnnounceError::NoPort { device: device.clone() })?;
+        Ok(self.connection.inject(port, &reverse_arp(mac), self.switch.deadline()).await?)
+    }
 }
 
 /// The shortest frame that Ethernet has, without its checksum.

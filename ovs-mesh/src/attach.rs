@@ -193,7 +193,7 @@ pub async fn attach(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result
             }
         }
         if !replaces {
-            if let Some(reason) = problem(switch, plan, wanted).await? {
+            if let Some(reason) = problem(switch, device).await? {
                 return Err(take_back(switch, plan, wanted, NotApplied::Failed { reason }).await);
             }
             break;
@@ -222,19 +222,22 @@ pub async fn detach(switch: &Switch, mesh: &MeshName, device: &PortName) -> Resu
     }
 }
 
-/// The interfaces that are attached for a container.
+/// The interfaces that are attached for a container, with the tenants that their rows name.
 pub async fn attached_for(
     switch: &Switch,
     mesh: &MeshName,
     ctid: &Ctid,
-) -> Result<Vec<PortName>, AttachError> {
+) -> Result<Vec<(PortName, Option<TenantName>)>, AttachError> {
     let ids = Value::string_map([(MESH_ID, mesh.as_str()), (CTID_ID, ctid.as_str())]);
     let with_ids = Condition::new("external_ids", Function::Includes, ids);
     let snapshot = switch.part(with_ids, "").await?;
-    let mut names: Vec<PortName> =
-        snapshot.ports.values().filter_map(|port| port.name.parse().ok()).collect();
-    names.sort();
-    Ok(names)
+    let named = |port: &PortRow| {
+        let tenant = port.tenant().and_then(|tenant| tenant.parse().ok());
+        Some((port.name.parse().ok()?, tenant))
+    };
+    let mut found: Vec<_> = snapshot.ports.values().filter_map(named).collect();
+    found.sort();
+    Ok(found)
 }
 
 /// What there is to see of the device and of its tenant's bridge; everything where there is a row in the way.
@@ -300,10 +303,9 @@ async fn commit_and_wait(
 }
 
 /// Why ovs-vswitchd does not forward for the device, if it does not.
-async fn problem(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result<Option<String>, AttachError> {
-    let snapshot = look(switch, plan, wanted).await?;
-    let interface = snapshot.interfaces.values().find(|row| row.name == wanted.device.as_str());
-    Ok(match interface {
+async fn problem(switch: &Switch, device: &str) -> Result<Option<String>, AttachError> {
+    let snapshot = switch.part(named(device), "").await?;
+    Ok(match snapshot.interfaces.values().next() {
         None => Some("somebody else removed its row".to_owned()),
         Some(row) if row.error.is_some() => row.error.clone(),
         Some(row) if row.opening == Opening::Done => None,

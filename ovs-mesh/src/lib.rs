@@ -20,7 +20,7 @@ mod topology;
 mod underlay;
 pub mod unixctl;
 
-pub use announce::{AnnounceError, announce};
+pub use announce::{AnnounceError, Announcer};
 pub use attach::{AttachError, Attachment, Decision, NotApplied, attach, attached_for, decide, detach};
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevices, KeptBridge, Step, removals_at_once,

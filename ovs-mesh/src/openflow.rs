@@ -80,36 +80,62 @@ pub enum OpenFlowError {
     },
 }
 
-/// Gives the bridge behind the socket a packet, an Ethernet frame, as if it had come in by the port `in_port`: the bridge
-/// learns its source address there, and forwards it as any other.
-pub(crate) async fn inject(
-    socket: &Path,
-    in_port: u16,
-    frame: &[u8],
-    deadline: Instant,
-) -> Result<(), OpenFlowError> {
-    let waited = deadline.saturating_duration_since(Instant::now());
-    let request = request(in_port, frame)?;
-    let exchange = async {
-        let connected = UnixStream::connect(socket).await;
-        let connect = |source| OpenFlowError::Connect { path: socket.to_owned(), source };
-        exchange(socket, &mut connected.map_err(connect)?, &request).await
-    };
-    let late = |_| OpenFlowError::Deadline { path: socket.to_owned(), waited };
-    timeout_at(deadline, exchange).await.map_err(late)?
+/// A connection to a bridge, greeted and not yet answered.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    path: PathBuf,
+    stream: UnixStream,
 }
 
-/// All that is to be said, at once: the bridge reads on while it answers.
-fn request(in_port: u16, frame: &[u8]) -> Result<Vec<u8>, OpenFlowError> {
+impl Connection {
+    /// Connects and says hello. ovs-vswitchd sees to it when it comes to it; meanwhile there is other work to do.
+    pub(crate) async fn open(socket: &Path, deadline: Instant) -> Result<Self, OpenFlowError> {
+        let path = socket.to_owned();
+        let greeted = async {
+            let connect = |source| OpenFlowError::Connect { path: path.clone(), source };
+            let mut stream = UnixStream::connect(socket).await.map_err(connect)?;
+            let hello = message(HELLO, 1, &[])?;
+            let failed = |source| OpenFlowError::Io { path: path.clone(), source };
+            stream.write_all(&hello).await.map_err(failed)?;
+            Ok(stream)
+        };
+        let stream = in_time(socket, deadline, greeted).await?;
+        Ok(Self { path, stream })
+    }
+
+    /// Gives the bridge a packet, an Ethernet frame, as if it had come in by the port `in_port`: the bridge learns its
+    /// source address there, and forwards it as any other.
+    pub(crate) async fn inject(
+        &mut self,
+        in_port: u16,
+        frame: &[u8],
+        deadline: Instant,
+    ) -> Result<(), OpenFlowError> {
+        let request = packet_out(in_port, frame)?;
+        in_time(&self.path, deadline, exchange(&self.path, &mut self.stream, &request)).await
+    }
+}
+
+async fn in_time<T>(
+    path: &Path,
+    deadline: Instant,
+    work: impl Future<Output = Result<T, OpenFlowError>>,
+) -> Result<T, OpenFlowError> {
+    let waited = deadline.saturating_duration_since(Instant::now());
+    let late = |_| OpenFlowError::Deadline { path: path.to_owned(), waited };
+    timeout_at(deadline, work).await.map_err(late)?
+}
+
+/// The packet, and a barrier to know when it has been dealt with.
+fn packet_out(in_port: u16, frame: &[u8]) -> Result<Vec<u8>, OpenFlowError> {
     let mut body = NO_BUFFER.to_be_bytes().to_vec();
     body.extend(in_port.to_be_bytes());
     body.extend([0, 8]);
     body.extend(OUTPUT_NORMAL);
     body.extend(frame);
-    let mut all = message(HELLO, 1, &[])?;
-    all.extend(message(PACKET_OUT, 2, &body)?);
-    all.extend(message(BARRIER_REQUEST, 3, &[])?);
-    Ok(all)
+    let mut both = message(PACKET_OUT, 2, &body)?;
+    both.extend(message(BARRIER_REQUEST, 3, &[])?);
+    Ok(both)
 }
 
 fn message(kind: u8, transaction: u32, body: &[u8]) -> Result<Vec<u8>, OpenFlowError> {
@@ -159,15 +185,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_is_sent_between_hello_and_barrier() {
+    fn a_packet_is_sent_with_a_barrier() {
         let text = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(
-            text(request(7, &[0xaa, 0xbb]).unwrap()),
-            "0100000800000001\
-             010d001a00000002ffffffff0007000800000008fffa0000aabb\
+            text(packet_out(7, &[0xaa, 0xbb]).unwrap()),
+            "010d001a00000002ffffffff0007000800000008fffa0000aabb\
              0112000800000003"
         );
-        assert!(matches!(request(7, &[0; 65_536]), Err(OpenFlowError::TooLong { length: 65_552 })));
+        assert!(matches!(packet_out(7, &[0; 65_536]), Err(OpenFlowError::TooLong { length: 65_552 })));
     }
 
     /// What comes of an answer, whatever it is.
@@ -182,8 +207,9 @@ mod tests {
             // Held open: silence is not the end of the connection.
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
+        let inject = async { Connection::open(&path, deadline).await?.inject(1, &[0; 60], deadline).await };
         tokio::select! {
-            outcome = inject(&path, 1, &[0; 60], deadline) => outcome,
+            outcome = inject => outcome,
             () = bridge => panic!("no outcome by the deadline"),
         }
     }
@@ -199,7 +225,7 @@ mod tests {
         let silent = answered(b"").await;
         assert!(matches!(silent, Err(OpenFlowError::Deadline { .. })), "{silent:?}");
         let nobody =
-            inject(Path::new("/nonexistent/br.mgmt"), 1, &[], Instant::now() + Duration::from_secs(1));
+            Connection::open(Path::new("/nonexistent/br.mgmt"), Instant::now() + Duration::from_secs(1));
         assert!(matches!(nobody.await, Err(OpenFlowError::Connect { .. })));
     }
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use ovs_mesh::link::{LinkError, Links, LinksOpenError};
 use ovs_mesh::{
-    AttachError, Attachment, BridgeName, HostName, Plan, PlanError, PortName, Switch, SwitchError,
-    SwitchOptions, Topology, announce, attach, detach,
+    Announcer, AttachError, Attachment, BridgeName, Ctid, HostName, Plan, PlanError, PortName, Switch,
+    SwitchError, SwitchOptions, TenantName, Topology, attach, attached_for, detach,
 };
 use tokio::time::{Instant, timeout};
 
 use crate::call::Call;
 use crate::conf::{Configuration, Generation};
 use crate::decide::{Decision, Devices, Refusal, Site, decide};
+use crate::networks;
 
 /// Where a hook works.
 #[derive(Debug, Clone)]
@@ -62,6 +63,23 @@ pub enum HookError {
     /// The switch cannot be reached.
     #[error(transparent)]
     Switch(#[from] SwitchError),
+    /// Another interface of the container is in another tenant.
+    #[error(
+        "`{device}` of container {ctid} may not join tenant `{tenant}`: its `{other}` is in tenant `{others}`; take that \
+         off with `ovsmesh detach {other}`, or place the container in the topology"
+    )]
+    TwoTenants {
+        /// The container.
+        ctid: Ctid,
+        /// The interface.
+        device: PortName,
+        /// The tenant that it would join.
+        tenant: TenantName,
+        /// The interface that is attached.
+        other: PortName,
+        /// Its tenant.
+        others: String,
+    },
     /// The switch does not have it, or does not let it go.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -96,15 +114,15 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
     let all = links.list().await?;
     let found = all.iter().find(|link| link.name == call.device.as_str());
     let linux = |link: &&ovs_mesh::link::Link| link.kind.as_deref() == Some("bridge");
+    let mut warnings: Vec<String> =
+        own.iter().flat_map(Configuration::warnings).map(ToString::to_string).collect();
     let devices = Devices {
         bridges: all.iter().filter(linux).filter_map(|link| link.name.parse().ok()).collect(),
+        networks: networks::read(&networks::directory(topology.openvz_conf_dir()), &mut warnings),
         present: found.is_some(),
-        ..Devices::default()
     };
     let site = Site { topology, host, global: global.as_ref(), own: own.as_ref(), devices: &devices };
     let decision = decide(call, &site)?;
-    let mut warnings: Vec<String> =
-        own.iter().flat_map(Configuration::warnings).map(ToString::to_string).collect();
     let enslaved = found
         .and_then(|link| link.master)
         .is_some_and(|master| all.iter().filter(linux).any(|bridge| bridge.index == master));
@@ -115,6 +133,9 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
             }
             let plan = Plan::new(topology, host)?;
             let switch = Switch::connect(switch).await?;
+            if topology.container(&call.ctid).is_none() {
+                in_no_other_tenant(&switch, &plan, attachment).await?;
+            }
             put(&switch, &plan, attachment, bridge, &mut warnings).await?;
         }
         Decision::Enslave { device, bridge, by: _, instead_of } => {
@@ -143,6 +164,23 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
     Ok(HookReport { decision, warnings })
 }
 
+/// A container that the topology does not place is in the tenant that its first interface joined, and in no other: two
+/// calls before its configuration is saved must not join what must never meet.
+async fn in_no_other_tenant(switch: &Switch, plan: &Plan, attachment: &Attachment) -> Result<(), HookError> {
+    let Some(ctid) = &attachment.ctid else { return Ok(()) };
+    let others = attached_for(switch, &plan.mesh, ctid).await?;
+    match others.into_iter().find(|(_, tenant)| tenant.as_ref() != Some(&attachment.tenant)) {
+        None => Ok(()),
+        Some((other, tenant)) => Err(HookError::TwoTenants {
+            ctid: ctid.clone(),
+            device: attachment.device.clone(),
+            tenant: attachment.tenant.clone(),
+            other,
+            others: tenant.map_or_else(|| "unknown".to_owned(), |tenant| tenant.to_string()),
+        }),
+    }
+}
+
 /// Attaches and announces. An announcement that fails is no failure: what others know of the address ages.
 pub(crate) async fn put(
     switch: &Switch,
@@ -151,12 +189,14 @@ pub(crate) async fn put(
     bridge: &BridgeName,
     warnings: &mut Vec<String>,
 ) -> Result<(), AttachError> {
+    let Some(mac) = attachment.mac else { return attach(switch, plan, attachment).await.map(drop) };
+    let announcer = Announcer::open(switch, bridge).await;
     attach(switch, plan, attachment).await?;
-    if let Some(mac) = attachment.mac
-        && let Err(error) = announce(switch, bridge, &attachment.device, mac).await
-    {
-        warnings.push(format!("{mac} is not announced: {error}"));
-    }
+    let announced = match announcer {
+        Ok(announcer) => announcer.announce(&attachment.device, mac).await,
+        Err(error) => Err(error),
+    };
+    warnings.extend(announced.err().map(|error| format!("{mac} is not announced: {error}")));
     Ok(())
 }
 

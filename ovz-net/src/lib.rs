@@ -38,6 +38,7 @@ mod conf;
 mod decide;
 mod hook;
 mod install;
+mod networks;
 mod reconcile;
 mod vznet_conf;
 

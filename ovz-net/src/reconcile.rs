@@ -17,6 +17,7 @@ use crate::call::Call;
 use crate::conf::{Configuration, Generation};
 use crate::decide::{Decision, Devices, Site, decide};
 use crate::hook::{HookError, HookOptions, configuration, global_path, put};
+use crate::networks;
 
 /// A container's interface that belongs on a bridge of the mesh's and has no row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,13 +65,13 @@ pub async fn unattached(
     }
     let global = configuration(&global_path(topology), Generation::Vzctl)?;
     let linux = all.iter().filter(|link| link.kind.as_deref() == Some("bridge"));
+    let mut problems = Vec::new();
     let devices = Devices {
         bridges: linux.filter_map(|link| link.name.parse().ok()).collect(),
+        networks: networks::read(&networks::directory(topology.openvz_conf_dir()), &mut problems),
         present: true,
-        ..Devices::default()
     };
     let mut found = Vec::new();
-    let mut problems = Vec::new();
     for (ctid, own) in &containers(topology, host, &mut problems) {
         let site = Site { topology, host, global: global.as_ref(), own: own.as_ref(), devices: &devices };
         for device in owned_devices(ctid, own.as_ref(), global.as_ref()).filter(|name| free.contains(name)) {

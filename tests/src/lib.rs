@@ -2,6 +2,8 @@
 
 #![expect(clippy::missing_panics_doc, reason = "test support: whatever is not as it should be panics")]
 
+pub mod vzctl;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

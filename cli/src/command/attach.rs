@@ -1,6 +1,6 @@
 //! `ovsmesh attach` and `ovsmesh detach`
 
-use ovs_mesh::{Attachment, Decision, PortName, announce, attach, attached_for, detach as take_off};
+use ovs_mesh::{Announcer, Attachment, Decision, PortName, attach, attached_for, detach as take_off};
 use serde::Serialize;
 
 use crate::Exit;
@@ -14,10 +14,12 @@ pub(crate) async fn run(global: &Global, options: Attach) -> Result<Exit, Failur
     let Attach { device, tenant, ctid, mac } = options;
     let wanted = Attachment { device, tenant, ctid, mac, iface_id: None };
     let decision = attach(&switch, &plan, &wanted).await?;
-    if let (Some(mac), Some(bridge)) = (mac, plan.bridge_of(&wanted.tenant))
-        && let Err(error) = announce(&switch, &bridge.name, &wanted.device, mac).await
-    {
-        anstream::eprintln!("warning: {mac} is not announced: {error}");
+    if let (Some(mac), Some(bridge)) = (mac, plan.bridge_of(&wanted.tenant)) {
+        let announced =
+            async { Announcer::open(&switch, &bridge.name).await?.announce(&wanted.device, mac).await };
+        if let Err(error) = announced.await {
+            anstream::eprintln!("warning: {mac} is not announced: {error}");
+        }
     }
     let text = match &decision {
         Decision::Nothing => format!("{} is on its bridge already", wanted.device),
@@ -40,8 +42,11 @@ pub(crate) async fn detach(global: &Global, options: Detach) -> Result<Exit, Fai
     let Detach { device, ctid } = options;
     let whose = device.as_ref().map(ToString::to_string);
     let whose = whose.or(ctid.as_ref().map(|ctid| format!("container {ctid}"))).unwrap_or_default();
-    let devices = match ctid {
-        Some(ctid) => attached_for(&switch, topology.name(), &ctid).await?,
+    let devices: Vec<PortName> = match ctid {
+        Some(ctid) => {
+            let found = attached_for(&switch, topology.name(), &ctid).await?;
+            found.into_iter().map(|(device, _)| device).collect()
+        }
         None => device.into_iter().collect(),
     };
     let mut detached = Vec::new();
