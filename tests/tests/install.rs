@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -112,7 +113,7 @@ fn tree(directory: &Path, into: &mut BTreeMap<PathBuf, String>) {
         if meta.is_dir() {
             tree(&path, into);
         } else {
-            text += &format!(" {} {:?}", meta.ino(), fs::read(&path).unwrap_or_default());
+            let _ = write!(text, " {} {:?}", meta.ino(), fs::read(&path).unwrap_or_default());
         }
         into.insert(path, text);
     }
