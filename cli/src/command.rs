@@ -6,6 +6,7 @@ pub(crate) mod plan;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod vznet;
+pub(crate) mod vznet_install;
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +58,7 @@ impl Global {
     }
 
     fn switch_options(&self) -> SwitchOptions {
-        SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(self.db.clone()) }
+        SwitchOptions { tls: self.tls(), timeout: self.timeout(), ..SwitchOptions::new(self.endpoint()) }
     }
 
     async fn switch(&self) -> Result<Switch, Failure> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ovs_mesh::{AttachError, PlanError, SwitchError, SyncError, TopologyError};
 use ovsmesh_lab::LabError;
-use ovz_net::{CallError, HookError};
+use ovz_net::{CallError, HookError, InstallError};
 
 use crate::Exit;
 
@@ -35,10 +35,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error(transparent)]
+    Install(#[from] InstallError),
+    #[error(transparent)]
     Lab(#[from] LabError),
     #[error("cannot watch {}", path.display())]
     Watch { path: PathBuf, source: notify::Error },
-    #[error("cannot find this program's own file, which is to be the lab's hook")]
+    #[error("cannot find this program's own file, which is to be the hook")]
     Program { source: std::io::Error },
     #[error("cannot print the result")]
     Print { source: std::io::Error },
@@ -55,6 +57,9 @@ impl Failure {
             | Self::Plan(PlanError::UnknownHost { .. })
             | Self::Call(_)
             | Self::Hook(HookError::Plan(_))
+            | Self::Install(
+                InstallError::Program { .. } | InstallError::Text { .. } | InstallError::Root { .. },
+            )
             | Self::Format { .. } => Exit::Usage,
             Self::Switch(error)
             | Self::Sync(SyncError::Switch(error))
@@ -87,6 +92,13 @@ impl Failure {
             Self::Sync(SyncError::NotApplied { .. }) => {
                 Some("is ovs-vswitchd running? its log tells what it is doing; --timeout gives it more time")
             }
+            Self::Install(InstallError::Manifest { .. }) => {
+                Some("put it back from a backup; it says what was on this host before")
+            }
+            Self::Install(InstallError::File { .. }) => Some(
+                "run it as root; what was done until then is finished by `ovsmesh vznet install` and undone by \
+                 `ovsmesh vznet uninstall`",
+            ),
             _ => None,
         }
     }
