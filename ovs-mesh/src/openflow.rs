@@ -1,4 +1,4 @@
-//! As much of `OpenFlow` 1.0 as it takes to give a bridge one packet, as if it had come in by a port.
+//! As much of ``OpenFlow`` 1.0 as it takes to give a bridge one packet, as if it had come in by a port.
 //!
 //! Every bridge listens on `<rundir>/<bridge>.mgmt` (ovs-vswitchd(8)), whatever its controllers. The protocol is the
 //! `OpenFlow` Switch Specification 1.0.0: a header of version, type, length and transaction id, then the body. A
