@@ -8,12 +8,12 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ovs_mesh::{Datapath, Topology};
+use ovs_mesh::Topology;
 use ovsmesh_tests::{TestLab, ovsmesh, simple, unique_name};
 
 fn variant(lab: &TestLab, tenants: &[(&str, u32)]) -> Topology {
     let hosts = lab.mesh.topology().hosts().len();
-    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), Datapath::Netdev)
+    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), ovsmesh_tests::datapath())
 }
 
 /// Exit code, stdout and stderr, with the lab's own name taken out, also of what is derived from it.
