@@ -53,16 +53,16 @@ pub(crate) fn start(
     let mut switch = daemon(Daemon::OvsVswitchd, host);
     switch.push(format!("unix:{}", host.db_socket().display()));
     here.run(&programs.ovs_vswitchd, &switch)?;
-    if datapath == Datapath::System {
-        return Ok(());
-    }
     // With the operator's own tool: what it makes is nobody's but the host's, as a real host's card is.
-    let bridge = format!(
-        "--db=unix:{} --timeout=25 -- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD} \
-         -- set interface {BRIDGE} mtu_request={mtu}",
-        host.db_socket().display()
-    );
-    here.run(&programs.ovs_vsctl, &bridge.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    let commands = match datapath {
+        Datapath::System => "--no-wait -- init".to_owned(),
+        Datapath::Netdev => format!(
+            "-- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD} -- set interface \
+             {BRIDGE} mtu_request={mtu}"
+        ),
+    };
+    let commands = format!("--db=unix:{} --timeout=25 {commands}", host.db_socket().display());
+    here.run(&programs.ovs_vsctl, &commands.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
 }
 
 /// Makes a host resolve its peers' underlay addresses, as hosts that have talked before have.
