@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, Format};
 use failure::Failure;
 
 /// The exit codes of the command line's contract.
@@ -66,6 +66,9 @@ enum Outcome {
 
 async fn run(args: Args) -> Result<Outcome, Failure> {
     let Args { global, command } = args;
+    if global.format == Format::OvsVsctl && !matches!(command, Command::Plan(_)) {
+        return Err(Failure::Format { format: "ovs-vsctl", command: "plan" });
+    }
     match command {
         Command::Plan(options) => command::plan::run(&global, &options).map(Outcome::Exit),
         Command::Sync(options) => command::sync::run(&global, &options).await.map(Outcome::Exit),
