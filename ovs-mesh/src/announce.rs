@@ -87,11 +87,11 @@ pub async fn attach_and_announce(
     };
     let announcer = Announcer::open(switch, bridge).await;
     let decision = attach(switch, plan, wanted).await?;
-    let announced = match announcer {
+    let told = match announcer {
         Ok(announcer) => announcer.announce(&wanted.device, mac).await,
         Err(error) => Err(error),
     };
-    Ok((decision, announced.err()))
+    Ok((decision, told.err()))
 }
 
 /// The shortest frame that Ethernet has, without its checksum.

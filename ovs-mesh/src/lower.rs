@@ -124,8 +124,8 @@ impl<'a> Lowering<'a> {
                 }
             }
             // Not in OVSDB: devices and namespaces are the kernel's.
-            Change::FixDevice { bridge: _, device: _, mtu: _, datapath: _, problems: _ } => {}
-            Change::FixLink { gateway: _, tenant: _, mtu: _, datapath: _, problems: _ } => {}
+            Change::FixDevice { bridge: _, device: _, mtu: _, datapath: _, problems: _ }
+            | Change::FixLink { gateway: _, tenant: _, mtu: _, datapath: _, problems: _ } => {}
         }
     }
 
