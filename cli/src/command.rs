@@ -3,12 +3,15 @@
 pub(crate) mod attach;
 pub(crate) mod lab;
 pub(crate) mod plan;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod sync;
+pub(crate) mod verify;
 pub(crate) mod vznet;
 
 use std::path::{Path, PathBuf};
 
+use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{HostName, Plan, Switch, SwitchOptions, Topology};
 
 use ovz_net::HookOptions;
@@ -25,9 +28,13 @@ struct Goal {
 
 impl Goal {
     fn hook<'a>(&'a self, global: &Global) -> HookOptions<'a> {
-        HookOptions { topology: &self.topology, host: &self.host, switch: global.switch_options() }
+        let switch = global.switch_options();
+        HookOptions { topology: &self.topology, host: &self.host, switch }
     }
 }
+
+/// This host's database, unless told otherwise.
+const DB: &str = "/var/run/openvswitch/db.sock";
 
 impl Global {
     fn config_path(&self) -> PathBuf {
@@ -56,8 +63,14 @@ impl Global {
         self.goal().map(|goal| goal.plan)
     }
 
+    /// The one database of this host.
     fn switch_options(&self) -> SwitchOptions {
-        SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(self.db.clone()) }
+        let given = self.db.last().map(|database| database.endpoint.clone());
+        self.options_of(given.unwrap_or_else(|| Endpoint::Unix(DB.into())))
+    }
+
+    fn options_of(&self, endpoint: Endpoint) -> SwitchOptions {
+        SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(endpoint) }
     }
 
     async fn switch(&self) -> Result<Switch, Failure> {
