@@ -23,7 +23,8 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done or converged, 1 failure, 2 usage or topology, 3 drift \
-(sync --dry-run, status) or not all as it should be (verify), 4 isolation breach (verify), 5 OVSDB unreachable or protocol error, 6 committed but not applied in time.";
+(--dry-run, status) or degraded (verify), 4 isolation breach (verify), 5 OVSDB unreachable or protocol error, \
+6 committed but not applied in time.";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,20 +47,13 @@ pub(crate) struct Global {
     /// This host's name in the topology [default: this machine's host name]
     #[arg(long, global = true, env = "OVSMESH_HOST", value_name = "NAME")]
     pub(crate) host: Option<HostName>,
-    /// OVSDB server: unix:PATH, tcp:IP:PORT or ssl:IP:PORT; for `verify` any number, also as HOST=ENDPOINT
-    /// [default: unix:/var/run/openvswitch/db.sock]
+    /// OVSDB server: unix:PATH, tcp:IP:PORT or ssl:IP:PORT [default: `unix:/var/run/openvswitch/db.sock`];
+    /// for `verify` also several, and HOST=ENDPOINT
     #[arg(long, global = true, env = "OVSMESH_DB", value_name = "ENDPOINT")]
     pub(crate) db: Vec<Database>,
-    /// The longest that any single wait may take
-    #[arg(
-        long,
-        global = true,
-        env = "OVSMESH_TIMEOUT",
-        value_name = "TIME",
-        default_value = "10s",
-        value_parser = timeout
-    )]
-    pub(crate) timeout: Duration,
+    /// The longest that any single wait may take [default: 10s]
+    #[arg(long, global = true, env = "OVSMESH_TIMEOUT", value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
     /// How to print results
     #[arg(long, global = true, env = "OVSMESH_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
@@ -75,6 +69,16 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// The one database of this host.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let given = self.db.last().map(|database| database.endpoint.clone());
+        given.unwrap_or_else(|| Endpoint::Unix("/var/run/openvswitch/db.sock".into()))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(10))
+    }
+
     /// The three files of an ssl: endpoint, if all are given.
     pub(crate) fn tls(&self) -> Option<TlsConfig> {
         let (private_key, certificate) = self.private_key.clone().zip(self.certificate.clone())?;
@@ -236,9 +240,39 @@ pub(crate) struct Vznet {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VznetCommand {
+    /// Make this program OpenVZ's hook on this host, and print what changed
+    ///
+    /// Writes /etc/vz/vznet.conf, the script that OpenVZ runs when it unmounts a container, and the order at boot. The options
+    /// that are given here, or in OVSMESH_ variables, are those that the hook will have: OpenVZ clears its environment.
+    Install(VznetInstall),
+    /// Put back what was there before `install`
+    Uninstall(VznetUninstall),
     /// What OpenVZ calls: `init veth DEV [BRIDGE]`, `addif DEV NETWORK` or `delif DEV`, with the container in VEID
     #[command(external_subcommand)]
     Call(Vec<OsString>),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VznetInstall {
+    /// The directory that stands for the host's `/`, as an image's
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// The program that is to be the hook, as the host knows it [default: this one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) program: Option<PathBuf>,
+    /// Print what would change, change nothing; exit 3 if there is something
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VznetUninstall {
+    /// The directory that stands for the host's `/`, as an image's
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// Print what would change, change nothing; exit 3 if there is something
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod verify;
 pub(crate) mod vznet;
+pub(crate) mod vznet_install;
 
 use std::path::{Path, PathBuf};
 
@@ -32,9 +33,6 @@ impl Goal {
         HookOptions { topology: &self.topology, host: &self.host, switch }
     }
 }
-
-/// This host's database, unless told otherwise.
-const DB: &str = "/var/run/openvswitch/db.sock";
 
 impl Global {
     fn config_path(&self) -> PathBuf {
@@ -63,14 +61,12 @@ impl Global {
         self.goal().map(|goal| goal.plan)
     }
 
-    /// The one database of this host.
     fn switch_options(&self) -> SwitchOptions {
-        let given = self.db.last().map(|database| database.endpoint.clone());
-        self.options_of(given.unwrap_or_else(|| Endpoint::Unix(DB.into())))
+        self.options_of(self.endpoint())
     }
 
     fn options_of(&self, endpoint: Endpoint) -> SwitchOptions {
-        SwitchOptions { tls: self.tls(), timeout: self.timeout, ..SwitchOptions::new(endpoint) }
+        SwitchOptions { tls: self.tls(), timeout: self.timeout(), ..SwitchOptions::new(endpoint) }
     }
 
     async fn switch(&self) -> Result<Switch, Failure> {

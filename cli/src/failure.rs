@@ -8,7 +8,7 @@ use ovs_mesh::isolation::{OriginError, SnapshotFileError, StaticError};
 use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{AttachError, PlanError, SwitchError, SyncError, TopologyError};
 use ovsmesh_lab::LabError;
-use ovz_net::{CallError, HookError};
+use ovz_net::{CallError, HookError, InstallError};
 
 use crate::Exit;
 
@@ -53,10 +53,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error(transparent)]
+    Install(#[from] InstallError),
+    #[error(transparent)]
     Lab(#[from] LabError),
     #[error("cannot watch {}", path.display())]
     Watch { path: PathBuf, source: notify::Error },
-    #[error("cannot find this program's own file, which is to be the lab's hook")]
+    #[error("cannot find this program's own file, which is to be the hook")]
     Program { source: std::io::Error },
     #[error("cannot print the result")]
     Print { source: std::io::Error },
@@ -79,6 +81,9 @@ impl Failure {
             | Self::Verify { .. }
             | Self::VerifyHost { .. }
             | Self::Origin { .. }
+            | Self::Install(
+                InstallError::Program { .. } | InstallError::Text { .. } | InstallError::Root { .. },
+            )
             | Self::Format { .. } => Exit::Usage,
             Self::Switch(error)
             | Self::Sync(SyncError::Switch(error))
@@ -112,6 +117,13 @@ impl Failure {
             Self::Sync(SyncError::NotApplied { .. }) => {
                 Some("is ovs-vswitchd running? its log tells what it is doing; --timeout gives it more time")
             }
+            Self::Install(InstallError::Manifest { .. }) => {
+                Some("put it back from a backup; it says what was on this host before")
+            }
+            Self::Install(InstallError::File { .. }) => Some(
+                "run it as root; what was done until then is finished by `ovsmesh vznet install` and undone by \
+                 `ovsmesh vznet uninstall`",
+            ),
             _ => None,
         }
     }

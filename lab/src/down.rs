@@ -1,13 +1,14 @@
 //! Takes a lab down, in whatever state it is.
 
+use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
-use ovs_mesh::link::{Netns, NetnsError};
+use ovs_mesh::link::{Links, Netns, NetnsError, gateways_on};
 use ovs_mesh::{MeshName, NetnsName};
 use serde::Serialize;
 
-use crate::plan::LabPlan;
+use crate::plan::{HostPlan, LabPlan};
 use crate::process::{Daemon, end, with_argument};
 use crate::state::{Claim, Lab, StateError, hold, read, remove, remove_unborn};
 
@@ -76,7 +77,8 @@ impl Lab {
 
 /// The same for a lab that is held.
 pub(crate) fn take_down(plan: &LabPlan, _held: &Claim) -> Result<DownReport, DownError> {
-    let names: Vec<&NetnsName> = plan.netns().map(|(netns, _)| netns).collect();
+    let strays = strays(plan);
+    let names: Vec<&NetnsName> = plan.netns().map(|(netns, _)| netns).chain(&strays).collect();
     let ended = end(|| processes(plan, &names), PATIENCE, DEADLINE)
         .map_err(|source| DownError::Processes { lab: plan.name.clone(), source })?;
     if !ended.left.is_empty() {
@@ -88,6 +90,40 @@ pub(crate) fn take_down(plan: &LabPlan, _held: &Claim) -> Result<DownReport, Dow
     }
     remove(&plan.name)?;
     Ok(DownReport { found: true, processes: ended.found, killed: ended.killed, netns })
+}
+
+/// The namespaces of gateways that a sync of another topology has made on the lab's hosts, or began to make.
+fn strays(plan: &LabPlan) -> Vec<NetnsName> {
+    let known: HashSet<&NetnsName> = plan.netns().map(|(netns, _)| netns).collect();
+    let of_ours = |name: &NetnsName| {
+        let prefix = |host: &HostPlan| format!("{}-", host.netns);
+        !known.contains(name) && plan.hosts.iter().any(|host| name.as_str().starts_with(&prefix(host)))
+    };
+    let hosts = plan.hosts.iter().filter_map(|host| Netns::open(&host.netns).ok());
+    let marked =
+        hosts.filter_map(|host| inside(&host, async |links| gateways_on(&links).await.ok())).flatten();
+    let mut strays: Vec<NetnsName> = marked.filter(of_ours).collect();
+    // A name of ours with nothing in it is one whose maker was killed at once.
+    let empty = |name: &NetnsName| {
+        let links =
+            Netns::open(name).ok().and_then(|netns| inside(&netns, async |links| links.list().await.ok()));
+        links.is_some_and(|links| links.iter().all(|link| link.name == "lo"))
+    };
+    let names = Netns::list().unwrap_or_default();
+    strays.extend(names.into_iter().filter(of_ours).filter(empty));
+    strays.sort();
+    strays.dedup();
+    strays
+}
+
+/// Asks about a namespace's devices, on a thread of its own: the caller may be in a runtime already. None where they
+/// cannot be had.
+fn inside<T: Send>(netns: &Netns, ask: impl AsyncFnOnce(Links) -> Option<T> + Send) -> Option<T> {
+    let asked = netns.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        runtime.block_on(async { ask(Links::open().ok()?).await })
+    });
+    asked.ok().flatten()
 }
 
 fn processes(plan: &LabPlan, names: &[&NetnsName]) -> io::Result<Vec<u32>> {

@@ -233,8 +233,7 @@ impl MeshLab {
         if let Some(tenant) = self.topology.tenant(&container.tenant) {
             self.lab.configure(&container, tenant.bridge(), mac)?;
         }
-        let lab = self.lab.clone();
-        Ok(spawn_blocking(move || lab.call_hook(&container, &host)).await.map_err(UpError::from)??)
+        Ok(spawn_blocking(move || Lab::call_hook(&container, &host)).await.map_err(UpError::from)??)
     }
 
     /// Makes every vswitchd know its peers' addresses on the underlay, as on hosts that have talked before: it drops the

@@ -115,7 +115,7 @@ impl Lab {
     }
 
     /// Calls the hook for a container's interface as vzctl does when it starts one; blocks until it is done.
-    pub(crate) fn call_hook(&self, container: &ContainerPlan, host: &HostPlan) -> Result<(), VzError> {
+    pub(crate) fn call_hook(container: &ContainerPlan, host: &HostPlan) -> Result<(), VzError> {
         let Output { status, stdout, stderr } = host.vznetcfg_call(container)?;
         if status.success() {
             return Ok(());

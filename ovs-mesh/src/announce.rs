@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_reverse_arp_request_is_that_of_the_rfc() {
         let frame = reverse_arp("02:00:00:00:ab:01".parse().unwrap());
-        let text: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = frame.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         assert_eq!(
             text,
             format!(

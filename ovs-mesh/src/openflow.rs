@@ -1,4 +1,4 @@
-//! As much of OpenFlow 1.0 as it takes to give a bridge one packet, as if it had come in by a port.
+//! As much of ``OpenFlow`` 1.0 as it takes to give a bridge one packet, as if it had come in by a port.
 //!
 //! Every bridge listens on `<rundir>/<bridge>.mgmt` (ovs-vswitchd(8)), whatever its controllers. The protocol is the
 //! `OpenFlow` Switch Specification 1.0.0: a header of version, type, length and transaction id, then the body. A
@@ -186,13 +186,14 @@ mod tests {
 
     #[test]
     fn a_packet_is_sent_with_a_barrier() {
-        let text = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let text =
+            |bytes: Vec<u8>| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         assert_eq!(
             text(packet_out(7, &[0xaa, 0xbb]).unwrap()),
             "010d001a00000002ffffffff0007000800000008fffa0000aabb\
              0112000800000003"
         );
-        assert!(matches!(packet_out(7, &[0; 65_536]), Err(OpenFlowError::TooLong { length: 65_552 })));
+        assert!(matches!(packet_out(7, &vec![0; 65_536]), Err(OpenFlowError::TooLong { length: 65_552 })));
     }
 
     /// What comes of an answer, whatever it is.

@@ -192,11 +192,11 @@ pub(crate) async fn put(
     let Some(mac) = attachment.mac else { return attach(switch, plan, attachment).await.map(drop) };
     let announcer = Announcer::open(switch, bridge).await;
     attach(switch, plan, attachment).await?;
-    let announced = match announcer {
+    let outcome = match announcer {
         Ok(announcer) => announcer.announce(&attachment.device, mac).await,
         Err(error) => Err(error),
     };
-    warnings.extend(announced.err().map(|error| format!("{mac} is not announced: {error}")));
+    warnings.extend(outcome.err().map(|error| format!("{mac} is not announced: {error}")));
     Ok(())
 }
 

@@ -37,6 +37,7 @@ mod call;
 mod conf;
 mod decide;
 mod hook;
+mod install;
 mod networks;
 mod reconcile;
 mod vznet_conf;
@@ -45,5 +46,9 @@ pub use call::{Call, CallError, Environment, Request};
 pub use conf::{Configuration, Generation, Netif, NetifError, NetifKind, Place, Problem, Vport, Warning};
 pub use decide::{Decision, Devices, Refusal, Site, Voice, decide};
 pub use hook::{HookError, HookOptions, HookReport, hook};
+pub use install::{
+    Content, InstallAction, InstallError, InstallOptions, InstallReport, InstalledFile, Mode,
+    UninstallAction, UninstallReport, UninstalledFile, install, uninstall,
+};
 pub use reconcile::{Reconciled, Unattached, reconcile, unattached};
 pub use vznet_conf::vznet_conf;

@@ -129,7 +129,7 @@ fn containers(
         }
     }
     let known: BTreeSet<Ctid> = containers.iter().map(|(ctid, _)| ctid.clone()).collect();
-    let placed = topology.tenants().iter().flat_map(|tenant| tenant.containers());
+    let placed = topology.tenants().iter().flat_map(ovs_mesh::Tenant::containers);
     let here = placed.filter(|container| container.host() == host && !known.contains(container.ctid()));
     containers.extend(here.map(|container| (container.ctid().clone(), None)));
     containers

@@ -86,7 +86,9 @@ impl<'a> Vzctl<'a> {
 
     /// Starts a container: the output of the hook that failed, if one did, with the container stopped again.
     pub fn start(&self, ctid: &str, nics: &[Nic]) -> Result<(), Output> {
-        nics.iter().for_each(|nic| self.make(ctid, nic));
+        for nic in nics {
+            self.make(ctid, nic);
+        }
         for nic in nics {
             let output = self.hook(ctid, &["init", "veth", &format!("veth{ctid}.{}", nic.number)]);
             if !output.status.success() {
@@ -94,7 +96,9 @@ impl<'a> Vzctl<'a> {
                 return Err(output);
             }
         }
-        nics.iter().for_each(|nic| self.boot(ctid, nic));
+        for nic in nics {
+            self.boot(ctid, nic);
+        }
         Ok(())
     }
 

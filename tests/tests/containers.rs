@@ -1,7 +1,5 @@
 //! Attached interfaces follow their devices and their tenants, whatever happened meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use ovs_mesh::{Datapath, Topology};
 use ovsmesh_tests::{TestLab, host, simple};
 

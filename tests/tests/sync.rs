@@ -163,6 +163,25 @@ async fn a_gateway_is_mended_whatever_happened_to_it() {
     }
 }
 
+/// Gateways of a topology that the lab was not made with, and one whose maker was killed at once, go with the lab.
+#[tokio::test]
+async fn a_lab_takes_later_gateways_along() {
+    let name = {
+        let lab = TestLab::up(simple(2, &[], false)).await;
+        lab.mesh.sync_host(&variant(&lab, &[("acme", 7)]), &host("h1")).await.unwrap();
+        lab.run("h1", &["ip", "netns", "add", &format!("{}-h1-begun", lab.mesh.name())]);
+        lab.run("h1", &["ip", "netns", "add", &format!("{}x-h1-other", lab.mesh.name())]);
+        lab.mesh.name().to_string()
+    };
+    let left = Command::new("ip").args(["netns", "list"]).output().unwrap();
+    let left = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(!left.contains(&format!("{name}-")), "{left}");
+    assert!(left.contains(&format!("{name}x-h1-other")), "somebody else's namespace is gone: {left}");
+    assert!(
+        Command::new("ip").args(["netns", "del", &format!("{name}x-h1-other")]).status().unwrap().success()
+    );
+}
+
 /// Two labs of the same hosts stand side by side; a name can be taken once; down works twice.
 #[tokio::test]
 async fn labs_stand_side_by_side_and_go_without_a_trace() {

@@ -232,12 +232,9 @@ async fn a_hundred_hooks_at_once_attach_a_hundred() {
     let text = lab.mesh.topology().to_toml();
     let text = text.replacen("[[tenant.containers]]", &format!("{placed}[[tenant.containers]]"), 1);
     std::fs::write(lab.mesh.lab().topology_path(), text).unwrap();
-    let make: String = ctids
-        .iter()
-        .map(|ctid| {
-            format!("ip link add veth{ctid}.0 type veth peer name in{ctid}\nip link set in{ctid} up\n")
-        })
-        .collect();
+    let make = ctids.iter().fold(String::new(), |make, ctid| {
+        make + &format!("ip link add veth{ctid}.0 type veth peer name in{ctid}\nip link set in{ctid} up\n")
+    });
     lab.run("h1", &["sh", "-ec", &make]);
     let vznetcfg = lab.mesh.lab().plan().host(&host("h1")).unwrap().vznetcfg();
     let hooks: Vec<_> = ctids

@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<Exit, Failure> {
         let gap = if at > 0 && global.format != Format::Json { "\n" } else { "" };
         match global.format {
             Format::Text | Format::Junit => {
-                output::write(format_args!("{gap}{}", plan.to_string().trim_end()))?
+                output::write(format_args!("{gap}{}", plan.to_string().trim_end()))?;
             }
             Format::OvsVsctl => {
                 output::write(format_args!("{gap}{}", plan.ovs_vsctl().to_string().trim_end()))?;

@@ -20,7 +20,7 @@ pub(crate) async fn run(global: &Global, options: &Options) -> Result<Exit, Fail
     }
     if matches!(switch.endpoint(), Endpoint::Unix(_)) {
         let own = NetnsId::own().ok();
-        match Machine::read(Instant::now() + global.timeout).await {
+        match Machine::read(Instant::now() + global.timeout()).await {
             Ok(machine) => snapshot.links = own.and_then(|own| machine.host(own)),
             Err(error) => anstream::eprintln!("warning: without the kernel's devices: {error}"),
         }

@@ -10,7 +10,6 @@ use ovs_mesh::link::NetnsId;
 use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{HostName, Plan, Switch, SwitchError, Topology};
 
-use super::DB;
 use crate::args::{Database, Format, Global, Levels, Verify as Options};
 use crate::failure::Failure;
 use crate::progress::Bar;
@@ -76,9 +75,8 @@ pub(crate) fn print(
     }
     Ok(match report.worst() {
         Some(Severity::Breach) => Exit::Breach,
-        Some(Severity::Degraded) => Exit::Drift,
         Some(Severity::Notice) | None if is_whole(report, &levels.asked(), hosts) => Exit::Done,
-        Some(Severity::Notice) | None => Exit::Drift,
+        Some(Severity::Degraded | Severity::Notice) | None => Exit::Drift,
     })
 }
 
@@ -96,7 +94,7 @@ struct Reached {
 }
 
 async fn reach(global: &Global, topology: &Topology) -> Result<Reached, Failure> {
-    let default = [Database { host: None, endpoint: Endpoint::Unix(DB.into()) }];
+    let default = [Database { host: None, endpoint: global.endpoint() }];
     let databases = if global.db.is_empty() { &default } else { global.db.as_slice() };
     let mut reached = Reached { targets: Vec::new(), unreachable: Vec::new() };
     let is_only = databases.len() == 1;

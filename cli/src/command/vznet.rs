@@ -5,12 +5,15 @@ use std::ffi::OsString;
 use ovz_net::{Call, Decision, HookOptions, HookReport, hook};
 use syslog::Facility;
 
+use super::vznet_install;
 use crate::args::{Global, Vznet, VznetCommand};
 use crate::failure::Failure;
 use crate::{Exit, output};
 
 pub(crate) async fn run(global: &Global, options: Vznet) -> Result<Exit, Failure> {
     match options.command {
+        VznetCommand::Install(options) => vznet_install::install(global, options),
+        VznetCommand::Uninstall(options) => vznet_install::uninstall(global, &options),
         VznetCommand::Call(words) => {
             let shown = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
             match call(global, words).await {

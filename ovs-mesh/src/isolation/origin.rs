@@ -59,7 +59,7 @@ mod tests {
         #[test]
         fn a_host_is_known_by_its_tunnels(topology in topologies()) {
             for host in healthy_hosts(&topology) {
-                let has_tunnel = host.rows.interfaces.values().any(|row| row.is_tunnel());
+                let has_tunnel = host.rows.interfaces.values().any(crate::snapshot::InterfaceRow::is_tunnel);
                 let found = origin(&topology, &host.rows);
                 if has_tunnel {
                     prop_assert_eq!(found, Ok(host.host));

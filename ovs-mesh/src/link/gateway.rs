@@ -380,9 +380,19 @@ async fn mend(
     Ok(true)
 }
 
+/// The namespaces of all gateways that have their end on this host, whatever mesh they are of: what their aliases say.
+pub async fn gateways_on(host: &Links) -> Result<Vec<NetnsName>, LinkError> {
+    let links = host.list().await?;
+    let named = |link: &Link| link.alias.as_deref()?.strip_prefix(ALIAS)?.parse().ok();
+    Ok(links.iter().filter(|link| link.is_veth()).filter_map(named).collect())
+}
+
+/// What a gateway's alias begins with.
+const ALIAS: &str = "ovsmesh gateway ";
+
 /// What `ip link` shows of whom the host's end belongs to.
 fn alias(netns: &NetnsName) -> String {
-    let mut alias = format!("ovsmesh gateway {netns}");
+    let mut alias = format!("{ALIAS}{netns}");
     alias.truncate(ALIAS_MAX);
     alias
 }

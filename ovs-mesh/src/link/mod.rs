@@ -14,7 +14,7 @@ mod types;
 pub use datapath::{Datapath, DatapathError, Vport, VportKind, datapaths, vports};
 pub use gateway::{
     GatewayDiffers, GatewayError, GatewayOutcome, GatewaySpec, GatewayState, ensure_gateway, gateway_state,
-    remove_gateway,
+    gateways_on, remove_gateway,
 };
 pub use genl::GenlError;
 pub use links::Links;
