@@ -68,10 +68,10 @@ pub(super) const FAULTS: &[Fault] = &[
         &[("h1", "vs del-port va; ip link delete va; ip link delete lb0")],
     ),
     undone(
-        "a VLAN device stands on a container's",
+        "a macvlan device stands on a container's",
         &[Check::BridgeJoined],
-        &[("h1", "ip link add link veth101.0 name veth101.7 type vlan id 7")],
-        &[("h1", "ip link delete veth101.7")],
+        &[("h1", "ip link add link veth101.0 name mv0 type macvlan")],
+        &[("h1", "ip link delete mv0")],
     ),
     undone(
         "a gateway routes between two tenants",
@@ -168,8 +168,8 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     undone(
         "a container is gone, its row is not",
-        &[Check::PortError],
-        &[("h1", "ip link delete veth101.0; sleep 0.2; vs set Open_vSwitch . external_ids:x=y")],
+        &[Check::DeviceStale],
+        &[("h1", "ip link delete veth101.0")],
         &[(
             "h1",
             "ip link delete veth101.0 2> /dev/null || true
