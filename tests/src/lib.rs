@@ -34,6 +34,13 @@ impl Drop for Down {
         if let Err(error) = Lab::down(&self.0) {
             eprintln!("lab {} did not go down: {error}", self.0);
         }
+        // What a test has made beside the lab is named after it.
+        let prefix = format!("{}-", self.0);
+        for netns in Netns::list().unwrap_or_default() {
+            if netns.as_str().starts_with(&prefix) {
+                let _ = Netns::delete(&netns);
+            }
+        }
     }
 }
 

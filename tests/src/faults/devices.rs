@@ -207,11 +207,15 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     undone(
         "two containers have one MAC address",
-        &[Check::MacDuplicate],
-        &[(
-            "h1",
-            "ip -n $MESH-ct101 link set eth0 address $(ip netns exec $MESH-ct102 cat /sys/class/net/eth0/address)",
-        )],
+        &[Check::MacDuplicate, Check::TraceMissing],
+        // The other one has the last word, so that host h1's bridge has it there.
+        &[
+            (
+                "h1",
+                "ip -n $MESH-ct101 link set eth0 address $(ip netns exec $MESH-ct102 cat /sys/class/net/eth0/address)",
+            ),
+            ("h2", "ip netns exec $MESH-ct102 ping -q -c1 -W1 192.168.7.99 > /dev/null || true"),
+        ],
         &[("h1", "ip -n $MESH-ct101 link set eth0 address 02:00:00:00:01:01")],
     ),
     undone(
