@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ovs_mesh::isolation::Level;
 use ovs_mesh::link::Mac;
 use ovs_mesh::ovsdb::{Endpoint, TlsConfig};
-use ovs_mesh::{Ctid, HostName, MeshName, PortName, TenantName};
+use ovs_mesh::{Ctid, Datapath, HostName, MeshName, PortName, TenantName};
 
 /// Isolated layer-2 networks for many tenants over plain Open vSwitch, without a controller.
 #[derive(Debug, Parser)]
@@ -106,6 +106,13 @@ impl FromStr for Database {
             endpoint: endpoint.map_err(|error| error.to_string())?,
         })
     }
+}
+
+fn datapath(text: &str) -> Result<Datapath, String> {
+    [Datapath::Netdev, Datapath::System]
+        .into_iter()
+        .find(|datapath| datapath.as_str() == text)
+        .ok_or_else(|| "accepted are netdev and system".to_owned())
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -291,7 +298,13 @@ pub(crate) struct LabName {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
     /// Build the topology on this machine: hosts, switches, mesh and containers
-    Up(LabName),
+    Up {
+        #[command(flatten)]
+        name: LabName,
+        /// The hosts' datapath: `netdev` is the userspace one, `system` the kernel's, which needs its module
+        #[arg(long, default_value = "netdev", value_parser = datapath)]
+        datapath: Datapath,
+    },
     /// Remove all of it, also what a crash left
     Down(LabName),
     /// Show hosts, daemons and tunnels

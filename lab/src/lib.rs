@@ -10,6 +10,7 @@
 //! let spec = LabSpec {
 //!     name: "demo".parse()?,
 //!     underlay_mtu: 1500,
+//!     datapath: ovs_mesh::Datapath::Netdev,
 //!     hosts: vec![LabHost { name: "h1".parse()?, underlay: "10.0.1.11/24".parse()? }],
 //!     containers: vec![],
 //!     gateways: vec![],
@@ -37,7 +38,7 @@ mod vz;
 
 pub use down::{DownError, DownReport};
 pub use exec::ExecError;
-pub use mesh::{LabError, MeshLab};
+pub use mesh::{LabError, LabOptions, MeshLab};
 pub use plan::{
     ContainerPlan, GatewayPlan, HostPlan, LabContainer, LabGateway, LabHost, LabPlan, LabPlanError, LabSpec,
     NoSuchTarget, Target,

@@ -150,6 +150,17 @@ pub enum LabError {
     Vz(#[from] VzError),
 }
 
+/// How a topology is to run as a lab.
+#[derive(Debug, Clone)]
+pub struct LabOptions<'a> {
+    /// The lab's, and its mesh's, name.
+    pub name: MeshName,
+    /// The hosts' datapath: the userspace one, or the kernel's where it has one.
+    pub datapath: Datapath,
+    /// The `ovsmesh` program, which the containers' hook is.
+    pub hook: &'a Path,
+}
+
 /// A lab that runs a topology.
 #[derive(Debug)]
 pub struct MeshLab {
@@ -160,16 +171,16 @@ pub struct MeshLab {
 impl MeshLab {
     /// Builds the topology on this machine, and programs and attaches all of it.
     ///
-    /// The lab's mesh is a copy under the lab's name and on the userspace datapath, so that labs share nothing with
-    /// each other or with a mesh that this machine is a host of. Its containers start as OpenVZ's do: `hook`, the `ovsmesh`
-    /// program, is called for each as vzctl would call it. When a step fails, all is taken down again.
+    /// The lab's mesh is a copy under the lab's name, so that labs share nothing with each other or with a mesh that this
+    /// machine is a host of. Its containers start as OpenVZ's do: the hook is called for each as vzctl would call it. When
+    /// a step fails, all is taken down again.
     pub async fn up(
         topology: Topology,
-        name: MeshName,
-        hook: &Path,
+        options: LabOptions<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, LabError> {
-        let topology = topology.copied_as(name, Datapath::Netdev);
+        let LabOptions { name, datapath, hook } = options;
+        let topology = topology.copied_as(name, datapath);
         let plan = LabPlan::new(spec(&topology))?;
         let topology = topology.with_openvz_conf_dir(plan.vz_conf_dir());
         let lab = Lab::up(plan, progress).await?;
@@ -212,7 +223,9 @@ impl MeshLab {
         let path = self.lab.topology_path();
         fs::write(&path, self.topology.to_toml()).map_err(file("write", &path))?;
         self.sync_all(&self.topology, progress).await?;
-        self.neighbours().await?;
+        if self.topology.datapath() == Datapath::Netdev {
+            self.neighbours().await?;
+        }
         self.lab.install_hook(hook)?;
         let containers = &self.lab.plan().containers;
         for (at, container) in containers.iter().enumerate() {
@@ -374,6 +387,7 @@ fn spec(topology: &Topology) -> LabSpec {
     LabSpec {
         name: topology.name().clone(),
         underlay_mtu: u32::from(topology.underlay_mtu()),
+        datapath: topology.datapath(),
         hosts: hosts.collect(),
         containers,
         gateways,

@@ -1,4 +1,5 @@
-//! A host of a lab: its Open vSwitch, and the bridge that carries its underlay address.
+//! A host of a lab: its Open vSwitch, and what carries its underlay address: on the userspace datapath a bridge with the
+//! network card on it, on the kernel's datapath the card itself.
 
 use std::fs;
 use std::io;
@@ -6,6 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use ovs_mesh::Datapath;
 use ovs_mesh::link::{Links, Netns, NetnsError};
 use tokio::time::sleep;
 
@@ -24,10 +26,11 @@ pub(crate) const CARD: &str = "eth0";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Starts the host's daemons and makes its bridge. Blocks for as long as the programs run.
+/// Starts the host's daemons and, where there is to be one, makes its bridge. Blocks for as long as the programs run.
 pub(crate) fn start(
     host: &HostPlan,
     mtu: u32,
+    datapath: Datapath,
     netns: &Netns,
     programs: &Programs,
 ) -> Result<(), ProgramError> {
@@ -51,12 +54,15 @@ pub(crate) fn start(
     switch.push(format!("unix:{}", host.db_socket().display()));
     here.run(&programs.ovs_vswitchd, &switch)?;
     // With the operator's own tool: what it makes is nobody's but the host's, as a real host's card is.
-    let bridge = format!(
-        "--db=unix:{} --timeout=25 -- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD} \
-         -- set interface {BRIDGE} mtu_request={mtu}",
-        host.db_socket().display()
-    );
-    here.run(&programs.ovs_vsctl, &bridge.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    let commands = match datapath {
+        Datapath::System => "--no-wait -- init".to_owned(),
+        Datapath::Netdev => format!(
+            "-- add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type=netdev -- add-port {BRIDGE} {CARD} -- set interface \
+             {BRIDGE} mtu_request={mtu}"
+        ),
+    };
+    let commands = format!("--db=unix:{} --timeout=25 {commands}", host.db_socket().display());
+    here.run(&programs.ovs_vsctl, &commands.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
 }
 
 /// Makes a host resolve its peers' underlay addresses, as hosts that have talked before have.
@@ -89,10 +95,19 @@ fn daemon(daemon: Daemon, host: &HostPlan) -> Vec<String> {
     ]
 }
 
-/// Gives the bridge's device the underlay address, and waits until it has the underlay's MTU.
+/// Gives the card or the bridge's device the underlay address, and waits until it has the underlay's MTU.
 ///
 /// The bridge asks for that MTU: left alone, the userspace datapath keeps its own devices at 1500.
-pub(crate) async fn address(host: &HostPlan, links: &Links, mtu: u32) -> Result<(), UpError> {
+pub(crate) async fn address(
+    host: &HostPlan,
+    datapath: Datapath,
+    links: &Links,
+    mtu: u32,
+) -> Result<(), UpError> {
+    if datapath == Datapath::System {
+        links.add_address(CARD, host.underlay_address).await?;
+        return Ok(());
+    }
     let started = Instant::now();
     loop {
         let found = links.get(BRIDGE).await?;

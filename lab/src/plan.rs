@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
-use ovs_mesh::{Ctid, HostName, MeshName, NameError, NetnsName, PortName, TenantName};
+use ovs_mesh::{Ctid, Datapath, HostName, MeshName, NameError, NetnsName, PortName, TenantName};
 use serde::{Deserialize, Serialize};
 
 /// Where the labs' state directories are, one a lab.
@@ -22,6 +22,8 @@ pub struct LabSpec {
     pub name: MeshName,
     /// The underlay's MTU in bytes.
     pub underlay_mtu: u32,
+    /// The hosts' datapath.
+    pub datapath: Datapath,
     /// The hosts.
     pub hosts: Vec<LabHost>,
     /// The containers.
@@ -130,6 +132,9 @@ pub struct LabPlan {
     pub underlay: NetnsName,
     /// The underlay's MTU in bytes.
     pub underlay_mtu: u32,
+    /// The hosts' datapath.
+    #[serde(default = "userspace")]
+    pub datapath: Datapath,
     /// The hosts.
     pub hosts: Vec<HostPlan>,
     /// The containers.
@@ -207,10 +212,15 @@ pub struct NoSuchTarget {
     pub possible: Vec<String>,
 }
 
+/// What every lab had before there was a choice.
+fn userspace() -> Datapath {
+    Datapath::Netdev
+}
+
 impl LabPlan {
     /// Decides every name of the lab, and that no two parts of it share one.
     pub fn new(spec: LabSpec) -> Result<Self, LabPlanError> {
-        let LabSpec { name, underlay_mtu, hosts, containers, gateways } = spec;
+        let LabSpec { name, underlay_mtu, datapath, hosts, containers, gateways } = spec;
         if hosts.is_empty() {
             return Err(LabPlanError::NoHosts);
         }
@@ -221,6 +231,7 @@ impl LabPlan {
         let mut plan = Self {
             underlay: netns("the underlay".to_owned(), "underlay".to_owned())?,
             underlay_mtu,
+            datapath,
             hosts: Vec::new(),
             containers: Vec::new(),
             gateways: Vec::new(),
@@ -389,6 +400,7 @@ mod tests {
         LabSpec {
             name: "demo".parse().unwrap(),
             underlay_mtu: 1500,
+            datapath: Datapath::Netdev,
             hosts: hosts.iter().enumerate().map(host).collect(),
             containers: containers.iter().map(container).collect(),
             gateways: hosts

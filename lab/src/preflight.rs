@@ -4,6 +4,9 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use ovs_mesh::Datapath;
+use ovs_mesh::link::{DatapathError, datapaths};
+
 /// Directories that hold daemons and are not in every user's `PATH`.
 const SYSTEM_DIRS: &str = "/usr/sbin:/sbin";
 /// OVS's database schema, where Debian's package has it.
@@ -21,9 +24,23 @@ pub enum PreflightError {
         /// The program.
         program: &'static str,
     },
+    /// The kernel has no Open vSwitch datapath.
+    #[error(
+        "the kernel's datapath is not there: `modprobe openvswitch`, or leave out `--datapath system` for the userspace \
+         datapath, which needs no module"
+    )]
+    NoDatapath(#[source] DatapathError),
     /// The database schema is missing.
     #[error("{SCHEMA} is missing; Debian's package openvswitch-switch has it")]
     NoSchema,
+}
+
+/// Whether this machine has the datapath.
+pub(crate) async fn has_datapath(datapath: Datapath) -> Result<(), PreflightError> {
+    match datapath {
+        Datapath::Netdev => Ok(()),
+        Datapath::System => datapaths(None).await.map(drop).map_err(PreflightError::NoDatapath),
+    }
 }
 
 /// Open vSwitch's programs on this machine.

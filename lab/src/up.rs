@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use ovs_mesh::HostName;
 use ovs_mesh::link::{
     LinkError, Links, LinksOpenError, Netns, NetnsError, OffloadError, VethSpec, set_tx_checksum,
 };
+use ovs_mesh::{Datapath, HostName};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::down::take_down;
 use crate::phy::{self, CARD};
 use crate::plan::{ContainerPlan, LabPlan};
-use crate::preflight::{PreflightError, Programs};
+use crate::preflight::{PreflightError, Programs, has_datapath};
 use crate::program::ProgramError;
 use crate::state::{Claim, Lab, StateError, claim};
 
@@ -77,6 +77,7 @@ impl Lab {
     /// Run it in a tokio runtime with I/O and time. Dropping it half way leaves a lab for [`Lab::down`].
     pub async fn up(plan: LabPlan, progress: &dyn Progress) -> Result<Self, UpError> {
         let programs = Arc::new(Programs::find()?);
+        has_datapath(plan.datapath).await?;
         let claiming = plan.clone();
         let claim = Arc::new(spawn_blocking(move || claim(&claiming)).await??);
         let plan = Arc::new(plan);
@@ -123,7 +124,7 @@ async fn build(
     }
     for container in &plan.containers {
         if let Some((_, links)) = opened.iter().find(|(host, _)| *host == container.host) {
-            make(container, links).await?;
+            make(container, plan.datapath, links).await?;
         }
         done += 1;
         progress.step(done, total, &format!("container {}", container.ctid));
@@ -160,15 +161,15 @@ async fn bring_up(
     let starting = Arc::clone(plan);
     spawn_blocking(move || {
         let _claim = claim;
-        phy::start(&starting.hosts[number], starting.underlay_mtu, &netns, &programs)
+        phy::start(&starting.hosts[number], starting.underlay_mtu, starting.datapath, &netns, &programs)
     })
     .await??;
-    phy::address(host, &links, plan.underlay_mtu).await?;
+    phy::address(host, plan.datapath, &links, plan.underlay_mtu).await?;
     Ok(links)
 }
 
 /// A container as OpenVZ would leave it before the hook: its pair of devices, its address, and no bridge yet.
-async fn make(container: &ContainerPlan, host: &Links) -> Result<(), UpError> {
+async fn make(container: &ContainerPlan, datapath: Datapath, host: &Links) -> Result<(), UpError> {
     let netns = Netns::ensure(&container.netns)?;
     let links = Links::open_in(&netns)?;
     let device = container.device.as_str();
@@ -176,7 +177,9 @@ async fn make(container: &ContainerPlan, host: &Links) -> Result<(), UpError> {
     host.create_veth(&pair).await?;
     host.set_up(device).await?;
     // The userspace datapath sends frames on with the checksums that they came with.
-    set_tx_checksum(Some(&netns), CARD, false).await?;
+    if datapath == Datapath::Netdev {
+        set_tx_checksum(Some(&netns), CARD, false).await?;
+    }
     links.add_address(CARD, container.address).await?;
     links.set_up("lo").await?;
     links.set_up(CARD).await?;

@@ -83,6 +83,7 @@ fn spec(name: &MeshName, hosts: usize) -> LabSpec {
     LabSpec {
         name: name.clone(),
         underlay_mtu: 9001,
+        datapath: ovs_mesh::Datapath::Netdev,
         hosts: (1..=hosts).map(host).collect(),
         containers: (1..=hosts).map(container).collect(),
         gateways: vec![gateway],

@@ -12,9 +12,9 @@ mod tunnels;
 use std::fmt::Write as _;
 
 use ovs_mesh::isolation::Check;
-use ovs_mesh::{Plan, Topology};
+use ovs_mesh::{Datapath, Plan, Topology};
 
-use crate::{TestLab, host, ovsmesh, topology};
+use crate::{TestLab, datapath, host, ovsmesh, topology};
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
@@ -111,11 +111,16 @@ impl Fault {
 }
 
 /// Runs a script on a host of the lab. It knows the mesh's name, the host's tunnels (`$ACME_H2`), gateways' devices
-/// (`$GW_ACME`) and namespaces (`$NS_ACME`), and has `vs`, `of`, `own` (what makes a row
+/// (`$GW_ACME`) and namespaces (`$NS_ACME`), the datapath (`$DP`) and the device of
+/// the underlay (`$PHY`), and has `vs`, `of`, `own` (what makes a row
 /// a tenant's) and `forward` for words.
 pub fn shell(lab: &TestLab, place: &str, script: &str) {
     let plan = Plan::new(lab.mesh.topology(), &host(place)).expect("a plan");
     let mut text = format!("MESH={}\n", lab.mesh.name());
+    text += match datapath() {
+        Datapath::Netdev => "DP=netdev OTHER_DP=system PHY=br-phy\n",
+        Datapath::System => "DP=system OTHER_DP=netdev PHY=eth0\n",
+    };
     text += "vs() { ovs-vsctl --timeout=10 \"$@\"; }\nof() { ovs-ofctl \"$@\"; }\n";
     text += "forward() { ip netns exec $1 sh -c \"echo $2 > /proc/sys/net/ipv4/${3:-ip_forward}\"; }\n";
     let _ = writeln!(text, "ovsmesh() {{ {} \"$@\"; }}", ovsmesh().display());

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ovs_mesh::link::Netns;
-use ovs_mesh::{HostName, MeshName, Snapshot, Topology};
+use ovs_mesh::{Datapath, HostName, MeshName, Snapshot, Topology};
 use ovsmesh_lab::capture::{Capture, GreFrame};
-use ovsmesh_lab::{Lab, MeshLab};
+use ovsmesh_lab::{Lab, LabOptions, MeshLab};
 
 /// The seed's five hosts and two tenants with equal addresses.
 pub const FIVE_HOSTS: &str = include_str!("../../examples/ha-redis.toml");
@@ -41,6 +41,15 @@ impl Drop for Down {
                 let _ = Netns::delete(&netns);
             }
         }
+    }
+}
+
+/// The datapath that the labs run on: the userspace one unless `OVSMESH_TEST_DATAPATH` says `system`.
+pub fn datapath() -> Datapath {
+    match std::env::var("OVSMESH_TEST_DATAPATH").as_deref() {
+        Ok("system") => Datapath::System,
+        Ok(other) if other != "netdev" => panic!("OVSMESH_TEST_DATAPATH is `{other}`: netdev or system"),
+        _ => Datapath::Netdev,
     }
 }
 
@@ -97,7 +106,7 @@ impl TestLab {
     pub async fn up(topology: Topology) -> Self {
         let name = unique_name();
         let down = Down(name.clone());
-        let mesh = MeshLab::up(topology, name, &ovsmesh(), &())
+        let mesh = MeshLab::up(topology, LabOptions { name, datapath: datapath(), hook: &ovsmesh() }, &())
             .await
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self { mesh, _down: down }
@@ -142,6 +151,13 @@ impl TestLab {
         let mut command = vec!["ovs-vsctl", "--timeout=10"];
         command.extend(words.split(' '));
         self.run(host, &command)
+    }
+
+    /// Makes a bridge of somebody else's on a host, on the lab's datapath.
+    pub fn add_bridge(&self, host: &str, bridge: &str) {
+        let kind = self.mesh.topology().datapath().as_str();
+        let ids = "external_ids:agent=other";
+        self.vsctl(host, &format!("add-br {bridge} -- set Bridge {bridge} datapath_type={kind} {ids}"));
     }
 
     /// Whether one ping is answered, with so many bytes of IP packet and the don't-fragment bit.

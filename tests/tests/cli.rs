@@ -8,12 +8,12 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ovs_mesh::{Datapath, Topology};
+use ovs_mesh::Topology;
 use ovsmesh_tests::{TestLab, ovsmesh, simple, unique_name};
 
 fn variant(lab: &TestLab, tenants: &[(&str, u32)]) -> Topology {
     let hosts = lab.mesh.topology().hosts().len();
-    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), Datapath::Netdev)
+    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), ovsmesh_tests::datapath())
 }
 
 /// Exit code, stdout and stderr, with the lab's own name taken out, also of what is derived from it.
@@ -75,11 +75,15 @@ async fn verify_says_what_is_proved_and_what_is_wrong() {
     };
     let forms =
         ["text", "json", "junit"].map(|form| format!("ovsmesh verify --static --trace --format {form}"));
-    forms.iter().for_each(|command| say(command));
+    for command in &forms {
+        say(command);
+    }
     lab.vsctl("h1", "add-port br-acme alien0 -- set Interface alien0 type=internal mtu_request=1458");
     lab.run("h1", &["ip", "link", "set", "alien0", "up"]);
     lab.run("h1", &["ovs-ofctl", "add-flow", "br-globex", "priority=100,arp,actions=drop"]);
-    forms.iter().for_each(|command| say(command));
+    for command in &forms {
+        say(command);
+    }
     lab.vsctl("h1", "del-port alien0");
     say("ovsmesh verify --trace");
     say("ovsmesh verify --snapshot /nonexistent.json");

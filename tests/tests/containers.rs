@@ -1,6 +1,6 @@
 //! Attached interfaces follow their devices and their tenants, whatever happened meanwhile.
 
-use ovs_mesh::{Datapath, Topology};
+use ovs_mesh::Topology;
 use ovsmesh_tests::{TestLab, host, simple};
 
 /// Makes a container's pair of devices anew, as a restart does that told nobody.
@@ -61,7 +61,7 @@ async fn containers_follow_their_tenants_bridge() {
     let lab = TestLab::up(simple(2, &[("acme", 7), ("globex", 8)], false)).await;
     let text = lab.mesh.topology().to_toml().replace("bridge = \"br-acme\"", "bridge = \"br-new\"");
     let renamed: Topology = text.parse().unwrap();
-    let renamed = renamed.copied_as(lab.mesh.name().clone(), Datapath::Netdev);
+    let renamed = renamed.copied_as(lab.mesh.name().clone(), ovsmesh_tests::datapath());
     for name in ["h1", "h2"] {
         lab.mesh.sync_host(&renamed, &host(name)).await.unwrap();
         assert!(!lab.vsctl(name, "list-br").contains("br-acme"), "the old bridge is still there");

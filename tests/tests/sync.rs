@@ -35,7 +35,7 @@ fn planned(topology: &Topology, host: &HostName) -> BTreeMap<String, BTreeSet<St
 /// The lab's mesh with other tenants.
 fn variant(lab: &TestLab, tenants: &[(&str, u32)]) -> Topology {
     let hosts = lab.mesh.topology().hosts().len();
-    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), ovs_mesh::Datapath::Netdev)
+    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), ovsmesh_tests::datapath())
 }
 
 fn file(topology: &Topology) -> tempfile::NamedTempFile {
@@ -112,7 +112,7 @@ async fn killed_at_any_moment_the_next_sync_converges() {
 #[tokio::test]
 async fn what_left_the_file_goes_and_what_is_others_stays() {
     let lab = TestLab::up(simple(3, &[("acme", 7), ("globex", 8)], false)).await;
-    lab.vsctl("h1", "add-br br-int -- set Bridge br-int datapath_type=netdev external_ids:agent=other");
+    lab.add_bridge("h1", "br-int");
     lab.vsctl(
         "h1",
         "add-port br-int vx1 -- set Interface vx1 type=vxlan options:remote_ip=10.0.1.12 options:key=7",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use ovs_mesh::{Datapath, State, Topology, status, sync};
+use ovs_mesh::{State, Topology, status, sync};
 use ovsmesh_tests::{TestLab, host, simple};
 
 fn text(output: &std::process::Output) -> String {
@@ -12,7 +12,7 @@ fn text(output: &std::process::Output) -> String {
 
 fn variant(lab: &TestLab, tenants: &[(&str, u32)]) -> Topology {
     let hosts = lab.mesh.topology().hosts().len();
-    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), Datapath::Netdev)
+    simple(hosts, tenants, false).copied_as(lab.mesh.name().clone(), ovsmesh_tests::datapath())
 }
 
 /// Trap 2: in one transaction a tuple under a new name fails with `File exists`; a sync takes two steps.
@@ -21,7 +21,8 @@ async fn a_tuple_changes_hands() {
     let lab = TestLab::up(simple(2, &[("acme", 7)], false)).await;
     // The trap itself, with a tunnel of nobody's.
     let tunnel = "type=gre options:remote_ip=10.0.1.12 options:local_ip=10.0.1.11 options:key=99";
-    lab.vsctl("h1", &format!("add-br br-x -- set Bridge br-x datapath_type=netdev -- add-port br-x one -- set Interface one {tunnel}"));
+    lab.add_bridge("h1", "br-x");
+    lab.vsctl("h1", &format!("add-port br-x one -- set Interface one {tunnel}"));
     lab.vsctl("h1", &format!("del-port br-x one -- add-port br-x two -- set Interface two {tunnel}"));
     let error = lab.vsctl("h1", "get Interface two error");
     assert!(error.contains("File exists"), "OVS has no such trap any more: {error}");
@@ -36,7 +37,7 @@ async fn a_tuple_changes_hands() {
 #[tokio::test]
 async fn an_equal_tuple_is_refused_and_a_missing_tunnel_seen() {
     let lab = TestLab::up(simple(2, &[("acme", 7)], false)).await;
-    lab.vsctl("h1", "add-br br-x -- set Bridge br-x datapath_type=netdev external_ids:agent=other");
+    lab.add_bridge("h1", "br-x");
     lab.vsctl("h1", "add-port br-x theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 options:local_ip=10.0.1.11 options:key=8");
     lab.vsctl("h1", "set Port theirs external_ids:agent=other");
     let before = lab.snapshot("h1").await;

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use ovs_mesh::{HostName, MeshName, Status, Topology};
-use ovsmesh_lab::{DownReport, Lab, LabError, LabStatus, MeshLab};
+use ovs_mesh::{Datapath, HostName, MeshName, Status, Topology};
+use ovsmesh_lab::{DownReport, Lab, LabError, LabOptions, LabStatus, MeshLab};
 use serde::Serialize;
 
 use super::read_topology;
@@ -21,7 +21,7 @@ const EXAMPLE: &str = include_str!("../../../examples/ha-redis.toml");
 
 pub(crate) async fn run(global: &Global, options: Options) -> Result<Outcome, Failure> {
     match options.command {
-        LabCommand::Up(name) => up(global, name).await.map(Outcome::Exit),
+        LabCommand::Up { name, datapath } => up(global, name, datapath).await.map(Outcome::Exit),
         LabCommand::Down(name) => down(global, name).map(Outcome::Exit),
         LabCommand::Status(name) => status(global, name).await.map(Outcome::Exit),
         LabCommand::Verify { name, levels } => verify(global, name, levels).await.map(Outcome::Exit),
@@ -42,7 +42,7 @@ fn name(global: &Global, name: LabName) -> Result<MeshName, Failure> {
     name.name.map_or_else(|| topology(global).map(|topology| topology.name().clone()), Ok)
 }
 
-async fn up(global: &Global, options: LabName) -> Result<Exit, Failure> {
+async fn up(global: &Global, options: LabName, datapath: Datapath) -> Result<Exit, Failure> {
     #[derive(Serialize)]
     struct Up<'a> {
         lab: &'a MeshName,
@@ -53,7 +53,7 @@ async fn up(global: &Global, options: LabName) -> Result<Exit, Failure> {
     let topology = topology(global)?;
     let name = options.name.unwrap_or_else(|| topology.name().clone());
     let own = std::env::current_exe().map_err(|source| Failure::Program { source })?;
-    let lab = MeshLab::up(topology, name, &own, &Bar::new()).await?;
+    let lab = MeshLab::up(topology, LabOptions { name, datapath, hook: &own }, &Bar::new()).await?;
     let up = Up {
         lab: lab.name(),
         hosts: lab.topology().hosts().len(),

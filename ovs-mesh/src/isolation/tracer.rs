@@ -43,6 +43,9 @@ pub(super) async fn trace(
         Err(Failed::Control(error @ ControlError::Remote { .. })) => {
             tracer.report.skipped_level(host, Level::Trace, error.to_string());
         }
+        Err(Failed::Control(_)) if Instant::now() >= deadline => {
+            tracer.report.skipped_level(host, Level::Trace, "the time was up before the first packet");
+        }
         Err(Failed::Control(error)) => tracer.failed("ovs-vswitchd", &chain(&error)),
         Err(Failed::Reply(reason)) => tracer.failed("ovs-vswitchd", &reason),
         Err(Failed::Plan(error)) => return Err(error),

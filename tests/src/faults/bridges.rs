@@ -27,7 +27,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Check::RowStale],
         &[(
             "h1",
-            "vs add-br br-old -- set Bridge br-old datapath_type=netdev $(own oldco)
+            "vs add-br br-old -- set Bridge br-old datapath_type=$DP $(own oldco)
              vs add-port br-old old0 -- set Port old0 $(own oldco) -- set Interface old0 type=gre options:remote_ip=10.0.1.12 \
              options:local_ip=10.0.1.11 options:key=66",
         )],
@@ -35,7 +35,7 @@ pub(super) const FAULTS: &[Fault] = &[
     synced(
         "a bridge has another datapath",
         &[Check::BridgeDatapath],
-        &[("h1", "vs --no-wait set Bridge br-acme datapath_type=system; sleep 0.3")],
+        &[("h1", "vs --no-wait set Bridge br-acme datapath_type=$OTHER_DP; sleep 0.3")],
     ),
     synced(
         "a bridge waits for a controller's flows",

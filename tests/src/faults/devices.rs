@@ -196,14 +196,14 @@ pub(super) const FAULTS: &[Fault] = &[
     undone(
         "the underlay takes less than the topology says",
         &[Check::MtuUnderlay],
-        &[("h1", "vs set Interface br-phy mtu_request=1400")],
-        &[("h1", "vs set Interface br-phy mtu_request=1500")],
+        &[("h1", "vs --if-exists set Interface br-phy mtu_request=1400; ip link set $PHY mtu 1400")],
+        &[("h1", "vs --if-exists set Interface br-phy mtu_request=1500; ip link set $PHY mtu 1500")],
     ),
     undone(
         "the host has lost its underlay address",
         &[Check::UnderlayAddress],
-        &[("h1", "ip address flush dev br-phy scope global")],
-        &[("h1", "ip address add 10.0.1.11/29 dev br-phy")],
+        &[("h1", "ip address flush dev $PHY scope global")],
+        &[("h1", "ip address add 10.0.1.11/29 dev $PHY")],
     ),
     undone(
         "two containers have one MAC address",

@@ -32,7 +32,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Check::PortMisplaced],
         &[(
             "h1",
-            "vs add-br br-other -- set Bridge br-other datapath_type=netdev external_ids:agent=other
+            "vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
              vs add-port br-other lost0 -- set Interface lost0 type=internal -- set Port lost0 $(own acme)",
         )],
         &[("h1", "vs del-br br-other")],
@@ -67,7 +67,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Check::TenantsJoined],
         &[(
             "h1",
-            "vs add-br br-int -- set Bridge br-int datapath_type=netdev
+            "vs add-br br-int -- set Bridge br-int datapath_type=$DP
              vs add-port br-acme pa -- set Interface pa type=patch options:peer=pb -- add-port br-int pb -- set Interface pb \
              type=patch options:peer=pa
              vs add-port br-globex pc -- set Interface pc type=patch options:peer=pd -- add-port br-int pd -- set Interface pd \
@@ -80,7 +80,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Check::BridgeJoined],
         &[(
             "h1",
-            "vs add-br br-int -- set Bridge br-int datapath_type=netdev -- add-port br-acme pa -- set Interface pa type=patch \
+            "vs add-br br-int -- set Bridge br-int datapath_type=$DP -- add-port br-acme pa -- set Interface pa type=patch \
              options:peer=pb -- add-port br-int pb -- set Interface pb type=patch options:peer=pa",
         )],
         &[("h1", "vs del-port pa -- del-br br-int")],

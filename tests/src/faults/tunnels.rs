@@ -101,7 +101,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[Check::TunnelDuplicate],
         &[(
             "h1",
-            "vs add-br br-other -- set Bridge br-other datapath_type=netdev external_ids:agent=other
+            "vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
              vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 \
              options:local_ip=10.0.1.11 options:key=7",
         )],
@@ -113,7 +113,7 @@ pub(super) const FAULTS: &[Fault] = &[
         &[(
             "h1",
             "vs del-port $ACME_H2
-             vs add-br br-other -- set Bridge br-other datapath_type=netdev external_ids:agent=other
+             vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
              vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 \
              options:local_ip=10.0.1.11 options:key=7
              vs add-port br-acme $ACME_H2 -- set Port $ACME_H2 protected=true $(own acme) external_ids:ovsmesh-peer=h2 -- \
