@@ -124,6 +124,7 @@ pub struct Switch {
     pub(crate) client: Client,
     pub(crate) links: Links,
     rundir: Option<PathBuf>,
+    netns: Option<Netns>,
     pub(crate) timeout: Duration,
     until: Option<Instant>,
 }
@@ -145,7 +146,8 @@ impl Switch {
             Endpoint::Tcp(_) | Endpoint::Ssl(_) => None,
         };
         let rundir = rundir.clone().or(beside);
-        Ok(Self { client, links: links.with_deadline(left), rundir, timeout: *timeout, until: *until })
+        let links = links.with_deadline(left);
+        Ok(Self { client, links, rundir, netns: netns.clone(), timeout: *timeout, until: *until })
     }
 
     /// The end of a wait that begins now.
@@ -271,17 +273,32 @@ impl Switch {
         }
     }
 
+    /// The endpoint of its OVSDB.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
+    }
+
+    /// The network namespace of the host's devices; none: that of the process.
+    pub(crate) fn netns(&self) -> Option<&Netns> {
+        self.netns.as_ref()
+    }
+
     /// The directory of ovs-vswitchd's sockets, where it is known.
     pub(crate) fn rundir(&self) -> Option<&Path> {
         self.rundir.as_deref()
     }
 
-    /// Runs a command of ovs-vswitchd's control socket (ovs-appctl(8)).
-    pub async fn control(&self, command: &str, arguments: &[&str]) -> Result<String, ControlError> {
+    /// A connection to ovs-vswitchd's control socket, for many commands.
+    pub(crate) async fn control_socket(&self) -> Result<Unixctl, ControlError> {
         let remote = || ControlError::Remote { endpoint: self.client.endpoint().clone() };
         let path = unixctl::find(self.rundir.as_deref().ok_or_else(remote)?, "ovs-vswitchd")?;
+        Ok(Unixctl::connect(path, self.deadline()).await?)
+    }
+
+    /// Runs a command of ovs-vswitchd's control socket (ovs-appctl(8)).
+    pub async fn control(&self, command: &str, arguments: &[&str]) -> Result<String, ControlError> {
         let deadline = self.deadline();
-        let mut control = Unixctl::connect(path, deadline).await?;
+        let mut control = self.control_socket().await?;
         Ok(control.call(command, arguments, deadline).await?)
     }
 

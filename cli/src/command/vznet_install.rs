@@ -75,9 +75,10 @@ impl Global {
         path("OVSMESH_PRIVATE_KEY", private_key)?;
         path("OVSMESH_CERTIFICATE", certificate)?;
         path("OVSMESH_CA_CERT", ca_cert)?;
-        let db = match db {
+        // Not more than one: that is seen to for every command but `verify`.
+        let db = match db.last().map(|database| &database.endpoint) {
             Some(Endpoint::Unix(socket)) => Some(Endpoint::Unix(absolute(socket)?)),
-            other => other.clone(),
+            other => other.cloned(),
         };
         variables.extend(host.iter().map(|host| ("OVSMESH_HOST", host.to_string())));
         variables.extend(db.iter().map(|db| ("OVSMESH_DB", db.to_string())));

@@ -5,12 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use ipnetwork::IpNetwork;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 use tokio::time::timeout;
 
@@ -263,6 +265,33 @@ impl Links {
     pub async fn move_to_netns(&self, name: &str, netns: &Netns) -> Result<(), LinkError> {
         let message = LinkUnspec::new_with_name(name).setns_by_fd(netns.raw_fd()).build();
         self.change("move to another network namespace", name, message).await
+    }
+
+    /// The id by which this namespace knows another one (`ip netns list-id`, `IFLA_LINK_NETNSID`); none if it has had to do
+    /// with it never.
+    pub async fn netns_id(&self, of: &Netns) -> Result<Option<i32>, LinkError> {
+        let mut message = NsidMessage::default();
+        message.attributes.push(NsidAttribute::Fd(of.raw_fd().unsigned_abs()));
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
+        message.header.flags = NLM_F_REQUEST;
+        let mut handle = self.handle.clone();
+        let exchange = async move {
+            let mut answers = handle.request(message)?;
+            while let Some(answer) = answers.next().await {
+                match answer.payload {
+                    NetlinkPayload::Error(error) => return Err(rtnetlink::Error::NetlinkError(error)),
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) => {
+                        return Ok(answer.attributes.iter().find_map(|attribute| match attribute {
+                            NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                            _ => None,
+                        }));
+                    }
+                    _ => {}
+                }
+            }
+            Err(rtnetlink::Error::RequestFailed)
+        };
+        self.bounded("find out the id of a network namespace from that of", "*", exchange).await
     }
 
     /// Every address of every device.
