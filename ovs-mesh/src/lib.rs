@@ -2,6 +2,7 @@
 mod announce;
 mod attach;
 mod diff;
+mod gre;
 pub mod isolation;
 pub mod link;
 mod lower;
@@ -26,6 +27,7 @@ pub use attach::{AttachError, Attachment, Decision, NotApplied, attach, attached
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevices, KeptBridge, Step, removals_at_once,
 };
+pub use gre::{GreFrame, parse_gre};
 pub use lower::lower;
 pub use mesh::{Mesh, TunnelEnd};
 pub use names::{
