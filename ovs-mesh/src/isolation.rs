@@ -1,12 +1,12 @@
 //! Isolation, proved: that tenants reach each other nowhere, and that each tenant's own mesh stands.
 //!
-//! Everything here is pure. A shell reads what a host has, and hands it in:
+//! Everything here but [`probe()`]'s shell is pure. A shell reads what a host has, and hands it in:
 //!
 //! | level | what is handed in | what judges it |
 //! | --- | --- | --- |
 //! | static | a [`HostSnapshot`] of one or many hosts: OVSDB's rows, the kernel's devices | [`StaticChecks`] |
 //! | trace | the replies of `dpif/show` and `ofproto/trace` | [`Tracing`] |
-//! | probe | what live packets met | whoever sends them, as [`Finding`]s |
+//! | probe | what live packets met | [`probe()`], which sends them |
 //!
 //! All of it ends in one [`Report`].
 //!
@@ -32,6 +32,7 @@ mod findings;
 mod host;
 mod junit;
 mod links;
+mod probe;
 mod render;
 mod report;
 mod static_checks;
@@ -42,6 +43,7 @@ pub use host::{
     BridgeDetails, FORMAT, HostSnapshot, InterfaceDetails, Mirror, SnapshotFileError, SwitchDetails,
 };
 pub use links::{Device, Forwarding, HostLinks, NetnsLinks, PeerNetns};
+pub use probe::{Content, Cookie, Mark, Outer, ProbeError, ProbeOptions, Seen, Stage, probe};
 pub use report::{Cell, HostMatrix, Report, Skipped};
 pub use static_checks::{StaticChecks, StaticError, static_checks};
 pub use trace::{

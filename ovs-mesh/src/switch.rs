@@ -103,6 +103,7 @@ pub struct Switch {
     pub(crate) client: Client,
     pub(crate) links: Links,
     rundir: Option<PathBuf>,
+    netns: Option<Netns>,
     pub(crate) timeout: Duration,
     until: Option<Instant>,
 }
@@ -124,7 +125,8 @@ impl Switch {
             Endpoint::Tcp(_) | Endpoint::Ssl(_) => None,
         };
         let rundir = rundir.clone().or(beside);
-        Ok(Self { client, links: links.with_deadline(left), rundir, timeout: *timeout, until: *until })
+        let (netns, links) = (netns.clone(), links.with_deadline(left));
+        Ok(Self { client, links, rundir, netns, timeout: *timeout, until: *until })
     }
 
     /// The end of a wait that begins now.
@@ -218,6 +220,15 @@ impl Switch {
     /// The directory of ovs-vswitchd's sockets, where it is known.
     pub(crate) fn rundir(&self) -> Option<&Path> {
         self.rundir.as_deref()
+    }
+
+    /// The network namespace of the host's devices; none is the one that the process is in.
+    pub(crate) fn netns(&self) -> Option<&Netns> {
+        self.netns.as_ref()
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
     }
 
     /// Runs a command of ovs-vswitchd's control socket (ovs-appctl(8)).
