@@ -118,3 +118,97 @@ fn inner(program: &mut Program, header: u32, [start, ipv4, ipv6]: [&'static str;
 pub(super) fn filter() -> Vec<SockFilter> {
     program().into_iter().map(|(code, then, value)| SockFilter::new(code, then, 0, value)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn ethernet(kind: u16, rest: &[u8]) -> Vec<u8> {
+        [&[2; 12], &kind.to_be_bytes()[..], rest].concat()
+    }
+
+    fn tagged(kind: u16, rest: &[u8]) -> Vec<u8> {
+        ethernet(VLAN, &[&[0, 5], &kind.to_be_bytes()[..], rest].concat())
+    }
+
+    /// With `options` words of IP options.
+    fn ipv4(options: usize, protocol: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = vec![0; 20 + 4 * options];
+        header[0] = 0x45 + u8::try_from(options).unwrap();
+        header[9] = protocol;
+        [header, rest.to_vec()].concat()
+    }
+
+    fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = vec![0; 40];
+        header[0] = 0x60;
+        header[6] = next;
+        [header, rest.to_vec()].concat()
+    }
+
+    fn gre(flags: u16, fields: usize, inner: &[u8]) -> Vec<u8> {
+        [&flags.to_be_bytes(), &[0x65, 0x58][..], &vec![0; fields], inner].concat()
+    }
+
+    fn udp(port: u16) -> Vec<u8> {
+        [&[0x12, 0x34][..], &port.to_be_bytes(), &[0; 60]].concat()
+    }
+
+    /// The kernel runs it: a socket of any kind can have a filter (socket(7)).
+    #[test]
+    fn the_kernel_hands_on_what_a_probe_looks_for_and_nothing_else() {
+        let some = [0; 60];
+        let data = |kind: u16| ethernet(kind, &ipv4(0, 6, &some));
+        let mut table = vec![
+            (true, ethernet(ARP, &some)),
+            (true, ethernet(IPV4, &ipv4(0, ICMP, &some))),
+            (true, ethernet(IPV6, &ipv6(ICMPV6, &some))),
+            (true, tagged(ARP, &some)),
+            (true, tagged(IPV4, &ipv4(0, GRE, &some))),
+            (true, tagged(IPV6, &ipv6(ICMPV6, &some))),
+            (false, tagged(IPV4, &ipv4(0, 6, &some))),
+            (false, tagged(IPV6, &ipv6(6, &some))),
+            (false, data(IPV4)),
+            (false, ethernet(IPV6, &ipv6(6, &some))),
+            (false, ethernet(0x88cc, &some)),
+            (true, ethernet(IPV4, &ipv4(2, UDP, &udp(4789)))),
+            (true, ethernet(IPV6, &ipv6(UDP, &udp(6081)))),
+            (false, ethernet(IPV4, &ipv4(0, UDP, &udp(53)))),
+            (false, ethernet(IPV6, &ipv6(UDP, &udp(53)))),
+            (true, ethernet(IPV6, &ipv6(DESTINATION_OPTIONS, &some))),
+            (false, vec![2; 13]),
+        ];
+        for (passes, inner) in [
+            (true, ethernet(ARP, &some)),
+            (true, ethernet(IPV4, &ipv4(0, ICMP, &some))),
+            (true, ethernet(IPV6, &ipv6(ICMPV6, &some))),
+            (true, tagged(ARP, &some)),
+            (false, data(IPV4)),
+            (false, ethernet(IPV6, &ipv6(6, &some))),
+            (false, ethernet(0x88cc, &some)),
+        ] {
+            for (flags, fields) in [(0x2000, 4), (0, 0)] {
+                let gre = gre(flags, fields, &inner);
+                table.push((passes, ethernet(IPV4, &ipv4(0, GRE, &gre))));
+                table.push((passes, ethernet(IPV4, &ipv4(3, GRE, &gre))));
+                table.push((passes, ethernet(IPV6, &ipv6(GRE, &gre))));
+            }
+            table.push((true, ethernet(IPV4, &ipv4(0, GRE, &gre(0xb000, 12, &inner)))));
+        }
+        let (sender, receiver) = UnixDatagram::pair().unwrap();
+        SockRef::from(&receiver).attach_filter(&filter()).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        for (passes, frame) in table {
+            sender.send(&frame).unwrap();
+            let mut read = [0; 2048];
+            let length = receiver.recv(&mut read).ok();
+            assert_eq!(length, passes.then_some(frame.len()), "{frame:02x?}");
+        }
+    }
+}

@@ -144,3 +144,95 @@ pub(super) fn echo(
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::cookie::{Cookie, Mark, Stage};
+    use super::super::seen::{Content, Seen};
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn mac(last: u8) -> Mac {
+        Mac::from([2, 0, 0, 0, 0, last])
+    }
+
+    #[test]
+    fn an_arp_probe_is_that_of_the_rfc_and_has_no_sender() {
+        let asking = Asking { from: mac(1), to: None, address: "192.168.0.9".parse().unwrap() };
+        let frame = question(asking, [0xee; MARK], 0);
+        assert_eq!(
+            hex(&frame),
+            format!(
+                "{}{}",
+                "ffffffffffff0200000000010806\
+                 00010800060400010200000000010000000000000000 0000c0a80009"
+                    .replace(' ', ""),
+                "ee".repeat(18)
+            )
+        );
+        assert_eq!(frame.len(), 60, "Ethernet's shortest");
+        let long = question(Asking { to: Some(mac(2)), ..asking }, [0xee; MARK], 1458);
+        assert_eq!((long.len(), &long[..6]), (14 + 1458, &mac(2).octets()[..]));
+        assert_eq!(long[6..60], frame[6..60]);
+    }
+
+    #[test]
+    fn a_solicitation_is_that_of_duplicate_address_detection() {
+        let asking = Asking { from: mac(1), to: None, address: "fd07::1:2:3".parse().unwrap() };
+        let frame = question(asking, [0xee; MARK], 0);
+        assert_eq!(hex(&frame[..14]), "3333ff020003\u{0}02000000000186dd".replace('\u{0}', ""));
+        assert_eq!(hex(&frame[14..22]), "6000000000303aff");
+        assert_eq!(hex(&frame[22..38]), "00".repeat(16));
+        assert_eq!(hex(&frame[38..54]), "ff0200000000000000000001ff020003");
+        assert_eq!(hex(&frame[54..56]), "8700");
+        assert_eq!(hex(&frame[78..80]), "fd03", "an option of 24 bytes");
+        assert_eq!(frame.len(), 14 + 40 + 24 + 24);
+    }
+
+    /// A checksum over all that it covers, itself among it, is 0 (RFC 1071).
+    fn holds(frame: &[u8]) -> bool {
+        use pnet::packet::ip::IpNextHeaderProtocols::Icmpv6;
+        let v6 = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&frame[at..at + 16]).unwrap());
+        if frame[12..14] == IPV6.to_be_bytes() {
+            let length = usize::from(u16::from_be_bytes([frame[18], frame[19]]));
+            let message = &frame[54..54 + length];
+            return ipv6_checksum(message, usize::MAX, &[], &v6(22), &v6(38), Icmpv6) == 0;
+        }
+        checksum(&frame[14..34], usize::MAX) == 0 && checksum(&frame[34..], usize::MAX) == 0
+    }
+
+    proptest! {
+        /// Of every length, every frame is whole, sums up, and is known again.
+        #[test]
+        fn every_frame_is_known_again(mtu in 96_u16..9300, six: bool, run: u64, stage in 0_usize..4, ask: u16) {
+            let address = |last: u8| -> IpAddr {
+                if six { format!("fd00::{last}") } else { format!("10.0.0.{last}") }.parse().unwrap()
+            };
+            let cookie = Cookie::new(run, 5);
+            let mark = Mark { tenant: 3, ask, stage: Stage::ALL[stage], attempt: 1 };
+            let own = Some(Seen { outer: None, content: Content::Own { mark, plain: true } });
+            let asking = Asking { from: mac(1), to: Some(mac(2)), address: address(9) };
+            let asked = question(asking, cookie.write(mark), mtu);
+            prop_assert_eq!(asked.len(), 14 + usize::from(mtu));
+            prop_assert!(!six || holds(&asked));
+            prop_assert_eq!(Seen::parse(&asked, cookie), own);
+            prop_assert_eq!(Seen::parse(&asked, Cookie::new(run, 6)), None);
+            let ends = ((mac(1), address(1)), (mac(2), address(9)));
+            let echoed = echo(ends.0, ends.1, 1, 2, cookie.write(mark), mtu).unwrap();
+            prop_assert_eq!(echoed.len(), 14 + usize::from(mtu));
+            prop_assert!(holds(&echoed));
+            prop_assert_eq!(Seen::parse(&echoed, cookie), own);
+        }
+    }
+
+    #[test]
+    fn there_is_no_echo_between_two_families() {
+        let (four, six) = ("10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap());
+        assert_eq!(echo((mac(1), four), (mac(2), six), 1, 1, [0; MARK], 1458), None);
+    }
+}

@@ -180,3 +180,109 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 fn mac(bytes: &[u8], at: usize) -> Option<Mac> {
     bytes.get(at..)?.first_chunk::<6>().copied().map(Mac::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cookie::Stage;
+    use super::*;
+
+    fn cookie() -> Cookie {
+        Cookie::new(7, 1)
+    }
+
+    fn mark() -> Mark {
+        Mark { tenant: 1, ask: 2, stage: Stage::Echo, attempt: 0 }
+    }
+
+    fn frame(to: u8, kind: u16, rest: &[u8]) -> Vec<u8> {
+        [&[2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, 9][..], &kind.to_be_bytes(), rest].concat()
+    }
+
+    fn arp(operation: u16) -> Vec<u8> {
+        let start =
+            [&[0, 1, 8, 0, 6, 4][..], &operation.to_be_bytes(), &[2, 0, 0, 0, 0, 7, 10, 0, 0, 7]].concat();
+        [start, vec![0; 10]].concat()
+    }
+
+    fn icmp(kind: u8) -> Vec<u8> {
+        let mut header = vec![0x45; 1];
+        header.extend([0; 8]);
+        header.push(ICMP);
+        header.resize(20, 0);
+        [header, vec![kind; 8], cookie().write(mark()).to_vec()].concat()
+    }
+
+    fn icmp6(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut header = vec![0x60; 1];
+        header.resize(40, 0);
+        header[6] = ICMPV6;
+        [header, vec![kind, 0, 0, 0, 0, 0, 0, 0], body.to_vec()].concat()
+    }
+
+    fn mac_of(last: u8) -> Mac {
+        Mac::from([2, 0, 0, 0, 0, last])
+    }
+
+    fn found(frame: &[u8]) -> Option<Content> {
+        Seen::parse(frame, cookie()).map(|seen| seen.content)
+    }
+
+    #[test]
+    fn answers_say_who_has_which_address() {
+        let four = Content::Answer { address: "10.0.0.7".parse().unwrap(), mac: mac_of(7), to: mac_of(1) };
+        assert_eq!(found(&frame(1, ARP, &arp(2))), Some(four));
+        let tagged = [&[0, 5][..], &ARP.to_be_bytes(), &arp(2)].concat();
+        assert_eq!(found(&frame(1, VLAN, &tagged)), Some(four));
+        assert_eq!(found(&frame(1, ARP, &arp(1))), None, "somebody else's question");
+        let target = "fd00::7".parse::<Ipv6Addr>().unwrap();
+        let answered = |options: &[u8]| {
+            let body = [&target.octets()[..], options].concat();
+            match found(&frame(1, IPV6, &icmp6(ADVERTISEMENT, &body))) {
+                Some(Content::Answer { address, mac, .. }) => (address == IpAddr::V6(target)).then_some(mac),
+                _ => None,
+            }
+        };
+        assert_eq!(answered(&[2, 1, 2, 0, 0, 0, 0, 5]), Some(mac_of(5)));
+        assert_eq!(answered(&[9, 1, 0, 0, 0, 0, 0, 0, 2, 1, 2, 0, 0, 0, 0, 5]), Some(mac_of(5)));
+        assert_eq!(answered(&[]), Some(mac_of(9)), "the one who sends it");
+        assert_eq!(answered(&[9, 0, 2, 1, 2, 0, 0, 0, 0, 5]), Some(mac_of(9)));
+        assert_eq!(answered(&[2, 1, 2, 0]), None);
+    }
+
+    #[test]
+    fn own_frames_are_known_in_any_wrapping() {
+        let plain = |plain| Some(Content::Own { mark: mark(), plain });
+        assert_eq!(found(&frame(1, IPV4, &icmp(ECHO_REQUEST))), plain(true));
+        assert_eq!(found(&frame(1, IPV4, &icmp(ECHO_REPLY))), Some(Content::EchoReply(mark())));
+        assert_eq!(found(&frame(1, IPV4, &icmp(3))), None, "an error that quotes it");
+        let six = |kind| frame(1, IPV6, &icmp6(kind, &cookie().write(mark())));
+        assert_eq!(found(&six(ECHO_REQUEST_V6)), plain(true));
+        assert_eq!(found(&six(ECHO_REPLY_V6)), Some(Content::EchoReply(mark())));
+        assert_eq!(found(&six(1)), None);
+        let mut vxlan = vec![0x45];
+        vxlan.resize(36, 17);
+        vxlan.extend(frame(1, IPV4, &icmp(ECHO_REQUEST)));
+        assert_eq!(found(&frame(1, IPV4, &vxlan)), plain(false));
+        // In a tunnel of the mesh's kind it is plain, and where it is is told.
+        let inner = frame(1, IPV4, &icmp(ECHO_REQUEST));
+        let mut outer = vec![0x45, 0];
+        outer.extend(u16::try_from(28 + inner.len()).unwrap().to_be_bytes());
+        outer.extend([0, 0, 0, 0, 64, 47, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x20, 0, 0x65, 0x58, 0, 0, 0, 7]);
+        let seen = Seen::parse(&frame(1, IPV4, &[outer, inner].concat()), cookie()).unwrap();
+        assert_eq!(Some(seen.content), plain(true));
+        assert_eq!(
+            seen.outer.map(|outer| (outer.dst.to_string(), outer.key)),
+            Some(("10.0.0.2".to_owned(), Some(7)))
+        );
+    }
+
+    #[test]
+    fn what_is_cut_short_is_nothing() {
+        for whole in [frame(1, ARP, &arp(2)), frame(1, IPV4, &icmp(ECHO_REPLY))] {
+            let least = if whole[12..14] == ARP.to_be_bytes() { 14 + 18 } else { whole.len() };
+            for length in 0..least {
+                assert_eq!(found(&whole[..length]), None, "{length} bytes");
+            }
+        }
+    }
+}
