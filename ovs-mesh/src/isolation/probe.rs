@@ -39,6 +39,7 @@ mod facts;
 mod filter;
 mod frames;
 mod judge;
+mod met;
 mod run;
 mod seen;
 
@@ -54,7 +55,7 @@ pub use seen::{Content, Outer, Seen};
 
 use self::ear::{Ear, Gateway};
 use self::facts::Facts;
-use self::run::{Into, Next, Run, Sending};
+use self::run::{Next, Run, Sending, Via};
 use super::findings::Level;
 use super::report::Report;
 use crate::link::{LinkError, Links, LinksOpenError, Netns, NetnsError};
@@ -170,9 +171,9 @@ pub async fn probe(
                 }
             }
             Next::Send(sending) => {
-                let sent = match sending.into {
-                    Into::Bridge => inject(bridges.get_mut(&sending.tenant), &sending, options).await,
-                    Into::Gateway => speak(gateways.get_mut(&sending.tenant), &sending),
+                let sent = match sending.via {
+                    Via::Bridge => inject(bridges.get_mut(&sending.tenant), &sending, options).await,
+                    Via::Gateway => speak(gateways.get_mut(&sending.tenant), &sending),
                 };
                 if let Err(why) = sent {
                     run.refused(&sending, why);

@@ -13,7 +13,7 @@ pub(super) enum Place {
     /// A port of a tenant's bridge, or the bridge's own device.
     Port { tenant: TenantName, name: String },
     /// On a tenant's bridge, and nobody of the tenant's.
-    Stranger { name: String },
+    Stranger { tenant: TenantName, name: String },
     /// None of the mesh's.
     Other { name: String },
     /// Shows what is seen elsewhere a second time: the other end of a port's veth pair, a tunnel's device.
@@ -73,7 +73,7 @@ impl Facts {
             if let Some(link) = by_name.get(interface.name.as_str()).filter(|_| interface.name != row.name) {
                 let name = interface.name.clone();
                 let tenant = bridge.tenant.clone();
-                let place = if own { Place::Port { tenant, name } } else { Place::Stranger { name } };
+                let place = if own { Place::Port { tenant, name } } else { Place::Stranger { tenant, name } };
                 facts.places.insert(link.index, place);
             }
         }

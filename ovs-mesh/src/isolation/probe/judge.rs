@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use super::asks::{Wanted, Way};
 use super::cookie::Stage;
-use super::run::{Asked, Run, Stray};
+use super::met::Stray;
+use super::run::{Asked, Run, State};
 use crate::isolation::findings::{Check, Finding, Severity};
 use crate::link::Mac;
 use crate::names::{HostName, TenantName};
@@ -138,6 +139,20 @@ impl Run<'_> {
     fn judge(&self, asked: &Asked, found: &mut Vec<Finding>) {
         let at = asked.ask.tenant;
         let tenancy = &self.tenants[at];
+        let given_up = tenancy.closed.is_some() || tenancy.looped;
+        if !given_up && (asked.state != State::Done || asked.sent[0] == 0) {
+            let reason = format!("it was not asked to the end within {:?}", self.options.deadline);
+            let remedy = "see why other questions take so long, or give the probe more time";
+            let object = format!("address {}", asked.ask.address);
+            found.push(self.finding(
+                Check::ProbeUnanswered,
+                Severity::Degraded,
+                &[at],
+                object,
+                reason,
+                remedy,
+            ));
+        }
         let (what, host, way, mac) = match &asked.ask.wanted {
             Wanted::Known { what, host, way, mac, echo: _ } => (what, host, way.as_ref(), *mac),
             Wanted::Nobody(owners) => return self.foreign(asked, owners, found),
@@ -148,8 +163,8 @@ impl Run<'_> {
         };
         if asked.answers.is_empty() {
             // Of a tenant that nobody could ask, or whose questions were given up, something worse is told.
-            if tenancy.closed.is_none() && !tenancy.looped {
-                let (reason, remedy) = self.silent(asked, host, way);
+            if asked.state == State::Done && asked.sent[0] > 0 && !given_up {
+                let (reason, remedy) = silent(asked, host, way);
                 add(Check::ProbeUnanswered, Severity::Degraded, &[at], reason, remedy);
             }
             return;
@@ -185,36 +200,8 @@ impl Run<'_> {
             let reason = format!("{} answers, and not {mac}, which is attached", listed(&macs));
             add(Check::ProbeMac, Severity::Degraded, &[at], reason, DUPLICATE);
         }
-        self.narrow(asked, &mut add);
-    }
-
-    /// How far a question got that nobody answers.
-    fn silent(&self, asked: &Asked, host: &HostName, way: Option<&Way>) -> (String, &'static str) {
-        let sent = asked.sent[Stage::Question as usize];
-        if sent == 0 {
-            let reason = format!("it was not asked within {:?}", self.options.deadline);
-            return (reason, "see why other questions take so long, or give the probe more time");
-        }
-        match way {
-            Some(Way::Port(port)) if asked.arrived => (
-                format!("no answer to {sent} questions, which got to its port {port}"),
-                "see that it runs, and that its own interface is up and has the address",
-            ),
-            Some(Way::Port(port)) => (
-                format!("no answer to {sent} questions, none of which got to its port {port}"),
-                "look at `ovs-ofctl dump-flows` of the bridge and at the port: `ovsmesh status`",
-            ),
-            Some(Way::Peer(peer)) if asked.has_left_for(*peer) => (
-                format!("no answer to {sent} questions, which left for host {host}"),
-                "see that the host is up, and run `ovsmesh verify` there",
-            ),
-            Some(Way::Peer(_)) => {
-                (format!("no answer to {sent} questions, none of which left for host {host}"), SYNC)
-            }
-            None => (
-                format!("no answer to {sent} questions: it is not attached to this host's bridge"),
-                "start it, or attach its interface",
-            ),
+        if asked.state == State::Done && !given_up {
+            self.narrow(asked, &mut add);
         }
     }
 
@@ -224,11 +211,6 @@ impl Run<'_> {
         let mtu = self.topology.tenant_mtu();
         let times = |stage: Stage| asked.sent[stage as usize];
         let passed = |stage: Stage| asked.passed[stage as usize];
-        // One that was given up with its tenant says nothing.
-        let given_up = self.tenants[at].closed.is_some() || self.tenants[at].looped;
-        if given_up {
-            return;
-        }
         if !asked.passed_full() {
             let reason =
                 format!("it answers short questions, but none of {} of {mtu} bytes", times(Stage::Full));
@@ -315,4 +297,30 @@ fn macs(asked: &Asked) -> Vec<Mac> {
     let mut macs: Vec<Mac> = asked.answers.keys().map(|(mac, _)| *mac).collect();
     macs.dedup();
     macs
+}
+
+/// How far a question got that nobody answers.
+fn silent(asked: &Asked, host: &HostName, way: Option<&Way>) -> (String, &'static str) {
+    let sent = asked.sent[Stage::Question as usize];
+    match way {
+        Some(Way::Port(port)) if asked.arrived => (
+            format!("no answer to {sent} questions, which got to its port {port}"),
+            "see that it runs, and that its own interface is up and has the address",
+        ),
+        Some(Way::Port(port)) => (
+            format!("no answer to {sent} questions, none of which got to its port {port}"),
+            "look at `ovs-ofctl dump-flows` of the bridge and at the port: `ovsmesh status`",
+        ),
+        Some(Way::Peer(peer)) if asked.has_left_for(*peer) => (
+            format!("no answer to {sent} questions, which left for host {host}"),
+            "see that the host is up, and run `ovsmesh verify` there",
+        ),
+        Some(Way::Peer(_)) => {
+            (format!("no answer to {sent} questions, none of which left for host {host}"), SYNC)
+        }
+        None => (
+            format!("no answer to {sent} questions: it is not attached to this host's bridge"),
+            "start it, or attach its interface",
+        ),
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::asks::{Wanted, Way, asks};
 use super::facts::{ContainerPort, Facts, Place};
-use super::run::{Into, Next, Run, Sending};
+use super::run::{Next, Run, Sending, Via};
 use super::*;
 use crate::isolation::findings::{Check, Finding, Severity};
 use crate::link::Mac;
@@ -68,7 +68,7 @@ fn facts() -> Facts {
         (VETH_ACME, port("acme", "veth101.0")),
         (VETH_GLOBEX, port("globex", "veth201.0")),
         (GATEWAY_ACME, port("acme", GATEWAY)),
-        (TAP, Place::Stranger { name: "tap0".to_owned() }),
+        (TAP, Place::Stranger { tenant: tenant("acme"), name: "tap0".to_owned() }),
         (NOBODYS, Place::Other { name: "vmbr0".to_owned() }),
     ];
     let container = |name: &str, ctid: &str, port: &str, last| {
@@ -156,7 +156,7 @@ fn own(mark: Mark) -> Content {
 
 struct Outcome {
     findings: Vec<Finding>,
-    sent: Vec<(Into, Mark)>,
+    sent: Vec<(Via, Mark)>,
     took: Duration,
 }
 
@@ -175,12 +175,12 @@ fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcom
                 assert!(until > now, "it would turn round and round");
                 now = until;
             }
-            Next::Send(Sending { tenant, ask, into, frame }) => {
+            Next::Send(Sending { tenant, ask, via, frame }) => {
                 assert!(last.is_none_or(|last| now >= last + options.gap), "faster than it says");
                 last = Some(now);
                 let mark = run.cookie.find(&frame).unwrap();
                 assert_eq!((usize::from(mark.tenant), usize::from(mark.ask)), (tenant, ask));
-                sent.push((into, mark));
+                sent.push((via, mark));
                 let address = run.asked[ask].ask.address.to_string();
                 for event in change(mark, &address, well(mark, &address)) {
                     match event {
@@ -213,7 +213,7 @@ fn all_is_asked_once_where_all_is_well() {
     let count = |stage| sent.iter().filter(|(_, mark)| mark.stage == stage).count();
     // acme: three of its own, one of globex' only; globex: two of its own, two of acme's only.
     assert_eq!(Stage::ALL.map(count), [8, 5, 2, 0]);
-    assert!(sent.iter().all(|(into, mark)| (*into == Into::Gateway) == (mark.stage == Stage::Echo)));
+    assert!(sent.iter().all(|(via, mark)| (*via == Via::Gateway) == (mark.stage == Stage::Echo)));
     assert!(took < Duration::from_millis(700), "{took:?}");
 }
 
@@ -304,4 +304,8 @@ fn nothing_is_told_of_those_whom_nobody_could_ask() {
     let acme: Vec<_> = findings.iter().filter(|it| it.tenants[0].as_str() == "acme").collect();
     assert_eq!(acme.len(), 1, "{findings:#?}");
     assert_eq!((acme[0].object.as_str(), acme[0].check), ("bridge br-acme", Check::ProbeUnanswered));
+    // What there was no time for is not taken for well.
+    let globex = findings.iter().filter(|it| it.tenants[0].as_str() == "globex");
+    let late = globex.filter(|it| it.reason.contains("not asked to the end within 5ms"));
+    assert_eq!(late.count(), 4, "{findings:#?}");
 }

@@ -120,6 +120,16 @@ const FAULTS: &[Fault] = {
             &[(ProbeForeignFrame, Breach, "acme")],
         ),
         (
+            "an answer from a stranger's port",
+            |mark, to, events| match (mark.tenant, to) {
+                (0, "192.168.0.13") => {
+                    and(events, Event::Met(TAP, false, bare(answer("192.168.0.13", 97, 70))))
+                }
+                _ => events,
+            },
+            &[(ProbeForeignAnswer, Breach, "acme+globex")],
+        ),
+        (
             "at a device of nobody's",
             |mark, _, events| match mark.tenant {
                 1 => and(events, Event::Met(NOBODYS, false, bare(own(mark)))),
