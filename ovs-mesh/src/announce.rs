@@ -12,7 +12,7 @@ use pnet::util::MacAddr;
 use crate::attach::{AttachError, Attachment, Decision, attach};
 use crate::link::Mac;
 use crate::names::{BridgeName, PortName};
-use crate::openflow::{Connection, OpenFlowError};
+use crate::openflow::{Connection, OpenFlowError, Output};
 use crate::ovsdb::{Condition, Operation, OperationResult, TransactError, Value};
 use crate::plan::Plan;
 use crate::switch::Switch;
@@ -70,7 +70,7 @@ impl<'a> Announcer<'a> {
         // OFPP_MAX is 0xff00 (OpenFlow 1.0, section 5.2.1); −1 is a port that could not be opened.
         let port = port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number < 0xff00);
         let port = port.ok_or_else(|| AnnounceError::NoPort { device: device.clone() })?;
-        Ok(self.connection.inject(port, &reverse_arp(mac), self.switch.deadline()).await?)
+        Ok(self.connection.inject(port, Output::Normal, &reverse_arp(mac), self.switch.deadline()).await?)
     }
 }
 

@@ -2,6 +2,7 @@
 mod announce;
 mod attach;
 mod diff;
+mod gre;
 pub mod isolation;
 pub mod link;
 mod lower;
@@ -27,6 +28,7 @@ pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevice, HostDevices, KeptBridge, Step,
     removals_at_once,
 };
+pub use gre::{GreFrame, parse_gre};
 pub use lower::lower;
 pub use mesh::{Mesh, TunnelEnd};
 pub use names::{
