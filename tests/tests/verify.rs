@@ -252,7 +252,7 @@ async fn hosts_are_verified_together_wherever_they_are() {
     assert!(text.contains("h1, h2 (static)") && text.contains("h3 (static)"), "{text}");
     let (code, text) = run(flagged("--db", &sockets));
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("h1 (static, trace)") && text.contains("h3 (static, trace)"), "{text}");
+    assert!(text.contains("h1 (static, trace, probe)") && text.contains("h3 (static, trace)"), "{text}");
     // A level that was asked for and cannot be run is not proved.
     let traced = std::iter::once("--trace".to_owned()).chain(flagged("--snapshot", &files));
     let (code, text) = run(traced.collect());

@@ -136,10 +136,16 @@ impl<'a> Verifier<'a> {
             }
         }
         if self.runs(Level::Probe) {
-            let probes = targets.iter().map(|Target { host, switch, netns: _ }| {
+            let (here, elsewhere): (Vec<&Target>, Vec<&Target>) =
+                targets.iter().partition(|target| target.netns.is_some());
+            for Target { host, .. } in elsewhere {
+                let reason = "live packets can only be sent and heard where the host's devices are";
+                self.report.skipped_level(host, Level::Probe, reason);
+            }
+            let probes = here.iter().map(|Target { host, switch, netns: _ }| {
                 probe(switch, self.topology, host, &self.options.probe)
             });
-            for (Target { host, .. }, probed) in targets.iter().zip(join_all(probes).await) {
+            for (Target { host, .. }, probed) in here.iter().zip(join_all(probes).await) {
                 match probed {
                     Ok(report) => self.report.join(report),
                     Err(error) => self.report.skipped_level(host, Level::Probe, chain(&error)),
