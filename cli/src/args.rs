@@ -1,10 +1,13 @@
 //! The command line (a contract, see ARCHITECTURE.md).
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use ovs_mesh::isolation::Level;
 use ovs_mesh::link::Mac;
 use ovs_mesh::ovsdb::{Endpoint, TlsConfig};
 use ovs_mesh::{Ctid, Datapath, HostName, MeshName, PortName, TenantName};
@@ -20,7 +23,8 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done or converged, 1 failure, 2 usage or topology, 3 drift \
-(--dry-run, status), 5 OVSDB unreachable or protocol error, 6 committed but not applied in time.";
+(--dry-run, status) or degraded (verify), 4 isolation breach (verify), 5 OVSDB unreachable or protocol error, \
+6 committed but not applied in time.";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +35,8 @@ pub(crate) enum Format {
     Json,
     /// `plan` only: the equivalent commands.
     OvsVsctl,
+    /// `verify` only: JUnit XML, for CI systems.
+    Junit,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -41,9 +47,10 @@ pub(crate) struct Global {
     /// This host's name in the topology [default: this machine's host name]
     #[arg(long, global = true, env = "OVSMESH_HOST", value_name = "NAME")]
     pub(crate) host: Option<HostName>,
-    /// OVSDB server: unix:PATH, tcp:IP:PORT or ssl:IP:PORT [default: `unix:/var/run/openvswitch/db.sock`]
+    /// OVSDB server: unix:PATH, tcp:IP:PORT or ssl:IP:PORT [default: `unix:/var/run/openvswitch/db.sock`];
+    /// for `verify` also several, and HOST=ENDPOINT
     #[arg(long, global = true, env = "OVSMESH_DB", value_name = "ENDPOINT")]
-    pub(crate) db: Option<Endpoint>,
+    pub(crate) db: Vec<Database>,
     /// The longest that any single wait may take [default: 10s]
     #[arg(long, global = true, env = "OVSMESH_TIMEOUT", value_name = "TIME", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
@@ -62,8 +69,10 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// The one database of this host.
     pub(crate) fn endpoint(&self) -> Endpoint {
-        self.db.clone().unwrap_or_else(|| Endpoint::Unix("/var/run/openvswitch/db.sock".into()))
+        let given = self.db.last().map(|database| database.endpoint.clone());
+        given.unwrap_or_else(|| Endpoint::Unix("/var/run/openvswitch/db.sock".into()))
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -74,6 +83,28 @@ impl Global {
     pub(crate) fn tls(&self) -> Option<TlsConfig> {
         let (private_key, certificate) = self.private_key.clone().zip(self.certificate.clone())?;
         Some(TlsConfig { private_key, certificate, ca_certificate: self.ca_cert.clone()? })
+    }
+}
+
+/// An OVSDB server, and which host's it is where that is said.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pub(crate) host: Option<HostName>,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl FromStr for Database {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // No scheme has a `=`, and a path comes after its scheme.
+        let named = text.split_once('=').filter(|(host, _)| !host.contains(':'));
+        let host = named.map(|(host, _)| host.parse::<HostName>()).transpose();
+        let endpoint = named.map_or(text, |(_, endpoint)| endpoint).parse::<Endpoint>();
+        Ok(Self {
+            host: host.map_err(|error| error.to_string())?,
+            endpoint: endpoint.map_err(|error| error.to_string())?,
+        })
     }
 }
 
@@ -102,6 +133,11 @@ pub(crate) enum Command {
     Sync(Sync),
     /// Show each bridge, tunnel, gateway and container: configured, applied, failing or drifted
     Status,
+    /// Prove that tenants are kept apart and that each one's mesh works, or say what is wrong and where
+    #[command(after_help = VERIFY_EXIT_CODES)]
+    Verify(Verify),
+    /// Write all that `verify --static` reads of this host to a file, to be verified elsewhere
+    Snapshot(Snapshot),
     /// Put an interface on its tenant's bridge
     Attach(Attach),
     /// Take an interface off its tenant's bridge
@@ -128,6 +164,54 @@ pub(crate) struct Sync {
     /// Stay, and sync again whenever the topology file or the switch changes
     #[arg(long)]
     pub(crate) watch: bool,
+}
+
+const VERIFY_EXIT_CODES: &str = "\
+Without a level, all that can be run here are run; without --snapshot and --db, on this host. A level that cannot be run is \
+named in the report.
+
+Exit codes: 0 proved, or notices only; 4 a breach: tenants are not, or not provably, kept apart; 3 no breach, but a tenant's \
+own mesh is degraded, or a level that was asked for could not be run on a host; 1, 2, 5 as ever.";
+
+/// The levels to run.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Levels {
+    /// Check what is configured: OVSDB's rows and the kernel's devices
+    #[arg(long = "static")]
+    pub(crate) is_static: bool,
+    /// Check what ovs-vswitchd would do with packets from every port (`ofproto/trace`); sends none
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Check what becomes of live packets
+    #[arg(long)]
+    pub(crate) probe: bool,
+    /// The longest that all traces together may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = timeout)]
+    pub(crate) trace_time: Duration,
+}
+
+impl Levels {
+    /// Those that were asked for.
+    pub(crate) fn asked(self) -> BTreeSet<Level> {
+        let all = [(self.is_static, Level::Static), (self.trace, Level::Trace), (self.probe, Level::Probe)];
+        all.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, level)| level).collect()
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) levels: Levels,
+    /// Check a host by a file of `ovsmesh snapshot`, instead of this host; with --db on the command line, beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Snapshot {
+    /// The file [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -225,6 +309,14 @@ pub(crate) enum LabCommand {
     Down(LabName),
     /// Show hosts, daemons and tunnels
     Status(LabName),
+    /// Verify every host, alone and against the others, in one report
+    #[command(after_help = VERIFY_EXIT_CODES)]
+    Verify {
+        #[command(flatten)]
+        name: LabName,
+        #[command(flatten)]
+        levels: Levels,
+    },
     /// Run a command inside a host, a tenant's gateway or a container
     Exec {
         #[command(flatten)]

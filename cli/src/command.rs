@@ -3,13 +3,16 @@
 pub(crate) mod attach;
 pub(crate) mod lab;
 pub(crate) mod plan;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod sync;
+pub(crate) mod verify;
 pub(crate) mod vznet;
 pub(crate) mod vznet_install;
 
 use std::path::{Path, PathBuf};
 
+use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{HostName, Plan, Switch, SwitchOptions, Topology};
 
 use ovz_net::HookOptions;
@@ -26,7 +29,8 @@ struct Goal {
 
 impl Goal {
     fn hook<'a>(&'a self, global: &Global) -> HookOptions<'a> {
-        HookOptions { topology: &self.topology, host: &self.host, switch: global.switch_options() }
+        let switch = global.switch_options();
+        HookOptions { topology: &self.topology, host: &self.host, switch }
     }
 }
 
@@ -58,7 +62,11 @@ impl Global {
     }
 
     fn switch_options(&self) -> SwitchOptions {
-        SwitchOptions { tls: self.tls(), timeout: self.timeout(), ..SwitchOptions::new(self.endpoint()) }
+        self.options_of(self.endpoint())
+    }
+
+    fn options_of(&self, endpoint: Endpoint) -> SwitchOptions {
+        SwitchOptions { tls: self.tls(), timeout: self.timeout(), ..SwitchOptions::new(endpoint) }
     }
 
     async fn switch(&self) -> Result<Switch, Failure> {

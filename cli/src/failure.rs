@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use ovs_mesh::isolation::{OriginError, SnapshotFileError, StaticError};
+use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{AttachError, PlanError, SwitchError, SyncError, TopologyError};
 use ovsmesh_lab::LabError;
 use ovz_net::{CallError, HookError, InstallError};
@@ -24,6 +26,22 @@ pub(crate) enum Failure {
     Plan(#[from] PlanError),
     #[error("`--format {format}` is for `{command}` only")]
     Format { format: &'static str, command: &'static str },
+    #[error("`--db` is one endpoint, without a host's name, for all commands but `verify`")]
+    Databases,
+    #[error("cannot read the snapshot {}", path.display())]
+    ReadSnapshot { path: PathBuf, source: std::io::Error },
+    #[error("{} is no snapshot", path.display())]
+    Snapshot { path: PathBuf, source: SnapshotFileError },
+    #[error("the snapshot {} cannot be verified", path.display())]
+    Verify { path: PathBuf, source: StaticError },
+    #[error("a host cannot be verified")]
+    VerifyHost { source: StaticError },
+    #[error("cannot write the snapshot to {}", path.display())]
+    WriteSnapshot { path: PathBuf, source: std::io::Error },
+    #[error("it cannot be told which host's database {endpoint} is")]
+    Origin { endpoint: Endpoint, source: OriginError },
+    #[error("the report cannot be written as JUnit XML")]
+    Junit { source: Box<dyn Error + Send + Sync> },
     #[error(transparent)]
     Switch(#[from] SwitchError),
     #[error(transparent)]
@@ -57,6 +75,12 @@ impl Failure {
             | Self::Plan(PlanError::UnknownHost { .. })
             | Self::Call(_)
             | Self::Hook(HookError::Plan(_))
+            | Self::Databases
+            | Self::ReadSnapshot { .. }
+            | Self::Snapshot { .. }
+            | Self::Verify { .. }
+            | Self::VerifyHost { .. }
+            | Self::Origin { .. }
             | Self::Install(
                 InstallError::Program { .. } | InstallError::Text { .. } | InstallError::Root { .. },
             )
@@ -82,6 +106,7 @@ impl Failure {
             Self::Config { .. } => {
                 Some("write one (see examples/), or name it with --config or OVSMESH_CONFIG")
             }
+            Self::Origin { .. } => Some("say which, as --db HOST=ENDPOINT"),
             Self::HostName { .. } | Self::Plan(PlanError::UnknownHost { .. }) => {
                 Some("name this host with --host or OVSMESH_HOST")
             }
@@ -136,7 +161,10 @@ fn causes(text: &mut String, mut cause: Option<&dyn Error>) {
 
 fn switch_exit(error: &SwitchError) -> Exit {
     match error {
-        SwitchError::Links(_) | SwitchError::Gateway(_) => Exit::Failed,
+        SwitchError::Links(_)
+        | SwitchError::Link(_)
+        | SwitchError::Gateway(_)
+        | SwitchError::Remote { .. } => Exit::Failed,
         SwitchError::Connect(_)
         | SwitchError::Transact(_)
         | SwitchError::Monitor(_)
@@ -150,7 +178,8 @@ fn switch_hint(error: &SwitchError) -> Option<&'static str> {
         SwitchError::Connect(_) => {
             Some("is ovsdb-server running? name another endpoint with --db or OVSMESH_DB")
         }
-        SwitchError::Links(_) | SwitchError::Gateway(_) => {
+        SwitchError::Remote { .. } => Some("run it on the host itself"),
+        SwitchError::Links(_) | SwitchError::Link(_) | SwitchError::Gateway(_) => {
             Some("run as root: devices and namespaces are the kernel's")
         }
         _ => None,

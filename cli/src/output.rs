@@ -18,6 +18,7 @@ pub(crate) fn print(format: Format, text: &impl Display, json: &impl Serialize) 
             write(format_args!("{json}"))
         }
         Format::OvsVsctl => Err(Failure::Format { format: "ovs-vsctl", command: "plan" }),
+        Format::Junit => Err(Failure::Format { format: "junit", command: "verify" }),
     }
 }
 

@@ -38,3 +38,9 @@ impl ovsmesh_lab::Progress for Bar {
         self.at(done, total, what);
     }
 }
+
+impl ovs_mesh::isolation::Progress for Bar {
+    fn traced(&self, host: &ovs_mesh::HostName, done: usize, total: usize) {
+        self.at(done, total, &format!("packets traced on {host}"));
+    }
+}

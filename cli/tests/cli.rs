@@ -66,3 +66,8 @@ fn no_ovsdb_is_an_exit_code_of_its_own() {
 fn a_wrong_endpoint_says_what_would_be_accepted() {
     insta::assert_snapshot!(shown(&["--db", "udp:10.0.0.1", "status"]));
 }
+
+#[test]
+fn verify_tells_its_levels_and_exit_codes() {
+    insta::assert_snapshot!(shown(&["verify", "--help"]));
+}

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovs_mesh::isolation::{Action, DatapathPorts, End, Trace};
+use ovs_mesh::isolation::{Action, DatapathPorts, End, Trace, parse_learned};
 
 /// How many ends nobody can say of these actions.
 fn unsaid(actions: &[Action], followed: &[u32]) -> usize {
@@ -36,6 +36,9 @@ fuzz_target!(|text: &str| {
             let found =
                 port.number.is_none_or(|number| ports.numbered(&port.datapath, number).any(|it| it == port));
             assert!(found && ports.on(&port.bridge).any(|it| it == port));
+            for learned in parse_learned(text, &port.bridge, &ports) {
+                assert!(learned.port.is_none_or(|name| ports.on(&port.bridge).any(|it| it.name == name)));
+            }
         }
     }
 });

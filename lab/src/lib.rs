@@ -33,6 +33,7 @@ mod program;
 mod state;
 mod status;
 mod up;
+mod verify;
 mod vz;
 
 pub use down::{DownError, DownReport};

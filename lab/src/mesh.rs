@@ -142,6 +142,9 @@ pub enum LabError {
     /// A container's devices could not be looked at.
     #[error(transparent)]
     Links(#[from] LinksOpenError),
+    /// The lab's topology and what was read of its hosts do not go together.
+    #[error(transparent)]
+    Verify(ovs_mesh::isolation::StaticError),
     /// A container could not be put on its tenant's bridge.
     #[error(transparent)]
     Vz(#[from] VzError),

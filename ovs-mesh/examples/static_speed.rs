@@ -1,11 +1,12 @@
 //! How long a static verification takes: snapshots of many hosts, written to files, read and checked.
 //!
 //! ```text
-//! static_speed DIRECTORY [HOSTS TENANTS]
+//! static_speed [--write] DIRECTORY [HOSTS TENANTS]
 //! ```
 //!
 //! Every tenant spans every host, so that there are TENANTS × HOSTS × (HOSTS − 1) tunnel ports; 100 hosts and 50 tenants,
-//! the default, have 495,000. The files stay in DIRECTORY.
+//! the default, have 495,000. The files stay in DIRECTORY, with the topology as `mesh.toml`; with `--write` nothing else is
+//! done.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,13 +23,16 @@ use serde_json::from_str;
 use uuid::Uuid;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let only_write = words.first().is_some_and(|word| word == "--write");
+    words.drain(..usize::from(only_write));
     let (directory, hosts, tenants) = match words.as_slice() {
         [directory] => (directory, 100, 50),
         [directory, hosts, tenants] => (directory, from_str(hosts)?, from_str(tenants)?),
-        _ => return Err("usage: static_speed DIRECTORY [HOSTS TENANTS]".into()),
+        _ => return Err("usage: static_speed [--write] DIRECTORY [HOSTS TENANTS]".into()),
     };
     let topology = topology(hosts, tenants)?;
+    fs::write(Path::new(directory).join("mesh.toml"), topology.to_toml())?;
     let mut files = Vec::new();
     let mut ports = 0;
     for host in topology.hosts() {
@@ -39,6 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         files.push(file);
     }
     println!("{hosts} hosts × {tenants} tenants: {ports} ports");
+    if only_write {
+        return Ok(());
+    }
     let started = Instant::now();
     let report = verify(&topology, &files)?;
     println!(

@@ -1,6 +1,6 @@
 //! Isolation, proved: that tenants reach each other nowhere, and that each tenant's own mesh stands.
 //!
-//! Everything here but [`probe()`]'s shell is pure. A shell reads what a host has, and hands it in:
+//! What judges is pure; what a host has is handed in:
 //!
 //! | level | what is handed in | what judges it |
 //! | --- | --- | --- |
@@ -8,7 +8,8 @@
 //! | trace | the replies of `dpif/show` and `ofproto/trace` | [`Tracing`] |
 //! | probe | what live packets met | [`probe()`], which sends them |
 //!
-//! All of it ends in one [`Report`].
+//! All of it ends in one [`Report`]. [`Verifier`] is the shell around it, that of `ovsmesh verify`; it reads by [`collect`] and
+//! [`Machine`], which can be used alone.
 //!
 //! ```
 //! # let topology: ovs_mesh::Topology = r#"
@@ -28,25 +29,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod collect;
 mod findings;
 mod host;
 mod junit;
 mod links;
+mod machine;
+mod origin;
 mod probe;
 mod render;
 mod report;
 mod static_checks;
 mod trace;
+mod tracer;
+mod verify;
 
+pub use collect::{Collected, collect};
 pub use findings::{Check, Finding, Level, Severity, UnknownCheck};
 pub use host::{
     BridgeDetails, FORMAT, HostSnapshot, InterfaceDetails, Mirror, SnapshotFileError, SwitchDetails,
 };
 pub use links::{Device, Forwarding, HostLinks, NetnsLinks, PeerNetns};
+pub use machine::{Machine, MachineError};
+pub use origin::{OriginError, origin};
 pub use probe::{Content, Cookie, Mark, Outer, ProbeError, ProbeOptions, Seen, Stage, probe};
 pub use report::{Cell, HostMatrix, Report, Skipped};
 pub use static_checks::{StaticChecks, StaticError, static_checks};
 pub use trace::{
-    Action, DatapathPorts, DatapathPortsError, DpPort, End, Expected, KnownMac, ListedPort, Packet, Push,
-    Round, Trace, TraceCase, TraceError, Tracing, TunnelKeySet, parse_actions,
+    Action, DatapathPorts, DatapathPortsError, DpPort, End, Expected, KnownMac, LearnedMac, ListedPort,
+    Packet, Push, Round, Trace, TraceCase, TraceError, Tracing, TunnelKeySet, parse_actions, parse_learned,
 };
+pub use verify::{Progress, Target, Verifier, VerifyOptions};

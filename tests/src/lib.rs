@@ -2,6 +2,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "test support: whatever is not as it should be panics")]
 
+pub mod faults;
 pub mod vzctl;
 
 use std::io::{Read, Write};
@@ -32,6 +33,13 @@ impl Drop for Down {
     fn drop(&mut self) {
         if let Err(error) = Lab::down(&self.0) {
             eprintln!("lab {} did not go down: {error}", self.0);
+        }
+        // What a test has made beside the lab is named after it.
+        let prefix = format!("{}-", self.0);
+        for netns in Netns::list().unwrap_or_default() {
+            if netns.as_str().starts_with(&prefix) {
+                let _ = Netns::delete(&netns);
+            }
         }
     }
 }

@@ -62,6 +62,36 @@ async fn sync_and_status_say_what_they_did_and_found() {
     insta::assert_snapshot!(text);
 }
 
+/// The report in its three forms, of a healthy lab and of one with a stranger's port and a flow that nobody's sync made.
+#[tokio::test]
+async fn verify_says_what_is_proved_and_what_is_wrong() {
+    let lab = TestLab::up(simple(2, &[("acme", 7), ("globex", 8)], false)).await;
+    let mut text = String::new();
+    let mut say = |command: &str| {
+        let shown = shown(&lab, &command.split(' ').collect::<Vec<_>>());
+        // Checks that passed are the same everywhere.
+        let is_passed = |line: &&str| line.trim_start().starts_with("<testcase") && line.ends_with("/>");
+        text.extend(shown.lines().filter(|line| !is_passed(line)).map(|line| format!("{line}\n")));
+    };
+    let forms =
+        ["text", "json", "junit"].map(|form| format!("ovsmesh verify --static --trace --format {form}"));
+    for command in &forms {
+        say(command);
+    }
+    lab.vsctl("h1", "add-port br-acme alien0 -- set Interface alien0 type=internal mtu_request=1458");
+    lab.run("h1", &["ip", "link", "set", "alien0", "up"]);
+    lab.run("h1", &["ovs-ofctl", "add-flow", "br-globex", "priority=100,arp,actions=drop"]);
+    for command in &forms {
+        say(command);
+    }
+    lab.vsctl("h1", "del-port alien0");
+    say("ovsmesh verify --trace");
+    say("ovsmesh verify --snapshot /nonexistent.json");
+    say("ovsmesh sync --db h1=unix:/x --db unix:/y");
+    say("ovsmesh sync --format junit --dry-run");
+    insta::assert_snapshot!(text);
+}
+
 /// Waits for something to come true on the lab.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::read_topology;
 use super::status::StatusText;
-use crate::args::{Global, Lab as Options, LabCommand, LabName};
+use super::verify::{print, verify_options};
+use crate::args::{Global, Lab as Options, LabCommand, LabName, Levels};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::{Exit, Outcome, output};
@@ -23,6 +24,7 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<Outcome, Fa
         LabCommand::Up { name, datapath } => up(global, name, datapath).await.map(Outcome::Exit),
         LabCommand::Down(name) => down(global, name).map(Outcome::Exit),
         LabCommand::Status(name) => status(global, name).await.map(Outcome::Exit),
+        LabCommand::Verify { name, levels } => verify(global, name, levels).await.map(Outcome::Exit),
         LabCommand::Exec { name, target, command } => {
             exec(global, name, &target, command).map(Outcome::Command)
         }
@@ -106,6 +108,15 @@ async fn status(global: &Global, options: LabName) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
+}
+
+async fn verify(global: &Global, options: LabName, levels: Levels) -> Result<Exit, Failure> {
+    let lab = MeshLab::open(&name(global, options)?)?;
+    let bar = Bar::new();
+    let (report, notes) = lab.verify(verify_options(levels), &bar).await?;
+    drop(bar);
+    let hosts: Vec<HostName> = lab.topology().hosts().iter().map(|host| host.name().clone()).collect();
+    print(global.format, &report, &notes, levels, &hosts)
 }
 
 #[derive(Serialize)]

@@ -8,6 +8,9 @@ use crate::failure::Failure;
 use crate::output;
 
 pub(crate) fn run(global: &Global, options: &Options) -> Result<Exit, Failure> {
+    if global.format == Format::Junit {
+        return Err(Failure::Format { format: "junit", command: "verify" });
+    }
     let topology = global.topology()?;
     if !options.all {
         let plan = Plan::new(&topology, &global.host_name()?)?;
@@ -22,7 +25,9 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<Exit, Failure> {
         let plan = Plan::new(&topology, host.name())?;
         let gap = if at > 0 && global.format != Format::Json { "\n" } else { "" };
         match global.format {
-            Format::Text => output::write(format_args!("{gap}{}", plan.to_string().trim_end()))?,
+            Format::Text | Format::Junit => {
+                output::write(format_args!("{gap}{}", plan.to_string().trim_end()))?;
+            }
             Format::OvsVsctl => {
                 output::write(format_args!("{gap}{}", plan.ovs_vsctl().to_string().trim_end()))?;
             }

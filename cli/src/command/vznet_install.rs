@@ -10,12 +10,11 @@ use ovz_net::{
 };
 
 use crate::Exit;
-use crate::args::{Format, Global, VznetInstall, VznetUninstall};
+use crate::args::{Global, VznetInstall, VznetUninstall};
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) fn install(global: &Global, options: VznetInstall) -> Result<Exit, Failure> {
-    printable(global)?;
     let VznetInstall { root, program, dry_run } = options;
     let own = || std::env::current_exe().map_err(|source| Failure::Program { source });
     let options = InstallOptions {
@@ -35,7 +34,6 @@ pub(crate) fn install(global: &Global, options: VznetInstall) -> Result<Exit, Fa
 }
 
 pub(crate) fn uninstall(global: &Global, options: &VznetUninstall) -> Result<Exit, Failure> {
-    printable(global)?;
     let VznetUninstall { root, dry_run } = options;
     let report = ovz_net::uninstall(root, *dry_run)?;
     output::print(global.format, &UninstallText(&report), &report)?;
@@ -50,14 +48,6 @@ pub(crate) fn uninstall(global: &Global, options: &VznetUninstall) -> Result<Exi
     } else {
         Exit::Done
     })
-}
-
-/// Before anything is changed.
-fn printable(global: &Global) -> Result<(), Failure> {
-    match global.format {
-        Format::Text | Format::Json => Ok(()),
-        Format::OvsVsctl => Err(Failure::Format { format: "ovs-vsctl", command: "plan" }),
-    }
 }
 
 /// OpenVZ runs the hook wherever it is itself.
@@ -85,9 +75,10 @@ impl Global {
         path("OVSMESH_PRIVATE_KEY", private_key)?;
         path("OVSMESH_CERTIFICATE", certificate)?;
         path("OVSMESH_CA_CERT", ca_cert)?;
-        let db = match db {
+        // Not more than one: that is seen to for every command but `verify`.
+        let db = match db.last().map(|database| &database.endpoint) {
             Some(Endpoint::Unix(socket)) => Some(Endpoint::Unix(absolute(socket)?)),
-            other => other.clone(),
+            other => other.cloned(),
         };
         variables.extend(host.iter().map(|host| ("OVSMESH_HOST", host.to_string())));
         variables.extend(db.iter().map(|db| ("OVSMESH_DB", db.to_string())));

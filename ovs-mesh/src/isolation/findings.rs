@@ -96,7 +96,9 @@ macro_rules! checks {
 }
 
 checks! {
-    /// ovs-vswitchd has caught up with the database.
+    /// The host's database can be read.
+    Static SwitchUnreachable = "switch-unreachable";
+    /// ovs-vswitchd answers, and has caught up with the database.
     Static SwitchApplied = "switch-applied";
     /// Each tenant of the host has its bridge.
     Static BridgeMissing = "bridge-missing";

@@ -16,6 +16,20 @@ pub struct HostLinks {
     pub netns: Vec<NetnsLinks>,
 }
 
+impl HostLinks {
+    /// The other end of the veth pair that a port of the host's is one end of.
+    pub(super) fn behind(&self, port: &str) -> Option<&Device> {
+        let outer = self.devices.iter().find(|device| device.name == port && device.is_kind("veth"))?;
+        let there = match &outer.peer_netns {
+            PeerNetns::Same | PeerNetns::Host => &self.devices,
+            PeerNetns::Named(name) => &self.netns.iter().find(|space| space.name == *name)?.devices,
+            PeerNetns::Unknown => return None,
+        };
+        let mut ends = there.iter().filter(|far| far.is_kind("veth") && Some(far.index) == outer.peer_index);
+        ends.find(|far| far.peer_index == Some(outer.index))
+    }
+}
+
 /// A named network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsLinks {

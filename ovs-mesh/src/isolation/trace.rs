@@ -7,6 +7,7 @@ mod actions;
 mod cases;
 mod ends;
 mod judge;
+mod learned;
 mod ports;
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ pub use actions::{Action, DpPort, Push, TunnelKeySet, parse_actions};
 pub use cases::{Expected, KnownMac, Packet, TraceCase};
 pub use ends::End;
 pub use judge::Tracing;
+pub use learned::{LearnedMac, parse_learned};
 pub use ports::{DatapathPorts, DatapathPortsError, ListedPort};
 
 /// The reply of `ofproto/trace`, of OVS 2.5 to 3.x.

@@ -83,6 +83,11 @@ pub struct NetnsId {
 }
 
 impl NetnsId {
+    /// The namespace of the calling thread.
+    pub fn own() -> io::Result<Self> {
+        Self::of(Path::new("/proc/thread-self/ns/net"))
+    }
+
     fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|found| Self { device: found.dev(), inode: found.ino() })
     }

@@ -1,7 +1,7 @@
 //! The devices behind a tenant's ports, and the one behind the underlay.
 
 use super::{Check, Device, Found, SYNC, Severity, View, on};
-use crate::snapshot::{BridgeRow, InterfaceRow, PortRow};
+use crate::snapshot::{BridgeRow, InterfaceRow, PortRole, PortRow};
 use crate::topology::Tenant;
 
 pub(super) fn check(view: &View<'_>, found: &mut Found<'_>) {
@@ -44,14 +44,27 @@ fn device(
         let remedy = format!("`ip link set {} up`", interface.name);
         found.add(Check::DeviceDown, Severity::Degraded, &tenants, object(), "its device is down", remedy);
     }
-    let Some(device) = device else { return };
-    if let Some(index) = interface.ifindex.filter(|index| *index != i64::from(device.index)) {
+    let stale = |found: &mut Found<'_>, reason: String| {
+        let remedy = "attach it anew, or run `ovsmesh sync` on the host";
+        found.add(Check::DeviceStale, Severity::Degraded, &tenants, object(), reason, remedy);
+    };
+    let Some(device) = device else {
+        // ovs-vswitchd may not have noticed; a gateway's is told of with its namespace.
+        let is_ours = view.is_owned(port) && port.role(Some(interface)) == PortRole::Attached;
+        if view.snapshot.links.is_some() && is_ours {
+            stale(found, "its device is gone".to_owned());
+        }
+        return;
+    };
+    // The device that was attached, and the one that ovs-vswitchd has opened, which can be told of the new one's index
+    // while it still reads from the old one.
+    let known = [port.ifindex().map(i64::from), interface.ifindex];
+    if let Some(index) = known.into_iter().flatten().find(|index| *index != i64::from(device.index)) {
         let reason = format!(
             "ovs-vswitchd has the device of index {index}, and {} is of index {} by now: no packets pass",
             interface.name, device.index
         );
-        let remedy = "attach it anew, or run `ovsmesh sync` on the host";
-        found.add(Check::DeviceStale, Severity::Degraded, &tenants, object(), reason, remedy);
+        stale(found, reason);
     }
     if let Some(master) = master(view, device).filter(|master| !master.is_kind("openvswitch")) {
         let reason = format!("its device is also a port of {}, so that its frames go both ways", master.name);

@@ -88,6 +88,13 @@ pub struct TraceCase {
     pub arguments: [String; 2],
 }
 
+impl TraceCase {
+    /// Whether it is to an address that is known, of which there can be thousands.
+    pub(in crate::isolation) fn is_known(&self) -> bool {
+        matches!(self.packet, Packet::Known(_))
+    }
+}
+
 impl Tracing<'_> {
     /// The packets to trace on this host: from every port of a tenant's, and from every tunnel. Ports that ovs-vswitchd
     /// does not have are left out; the static checks tell of those.

@@ -35,8 +35,8 @@ impl<'a> Tracing<'a> {
         Ok(Self { topology, plan: Plan::new(topology, host)?, ports })
     }
 
-    /// What is wrong with the ways that packets take. What goes wrong in one way for several packets from one port, or at
-    /// several ends of one, is one finding.
+    /// What is wrong with the ways that packets take. What goes wrong in one way for several packets, or from several ports,
+    /// or at several ends, is one finding.
     pub fn judge<'t>(&self, traced: impl IntoIterator<Item = (&'t TraceCase, &'t Trace)>) -> Vec<Finding> {
         let mut found: BTreeMap<Wrong, Ways> = BTreeMap::new();
         for (case, trace) in traced {
@@ -53,14 +53,25 @@ impl<'a> Tracing<'a> {
             }
             judge.missing(trace, &ends);
         }
-        let findings = found.into_iter().map(|(wrong, ways)| {
+        // What is wrong in the same ways from several ports is told once, or a patch port would be told of from every tunnel.
+        let mut alike: BTreeMap<Alike, (Vec<String>, Vec<String>)> = BTreeMap::new();
+        for (wrong, ways) in found {
             let Wrong { check, severity, in_port, bridge, tenants } = wrong;
-            let Ways { packets, reasons, remedy } = ways;
-            let tenants: Vec<&TenantName> = tenants.iter().collect();
-            let object = format!("port {in_port} on bridge {bridge}");
-            let reason = format!("{} from it {}", some(&packets, ", "), some(&reasons, "; "));
-            Finding::new(check, severity, &self.plan.host, &tenants, object, reason, remedy)
-        });
+            let Ways { packets, mut reasons, remedy } = ways;
+            reasons.sort_unstable();
+            let (ports, all) = alike.entry((check, severity, bridge, tenants, reasons, remedy)).or_default();
+            ports.push(in_port);
+            packets.into_iter().for_each(|packet| once(all, packet));
+        }
+        let findings = alike.into_iter().map(
+            |((check, severity, bridge, tenants, reasons, remedy), (ports, packets))| {
+                let tenants: Vec<&TenantName> = tenants.iter().collect();
+                let (what, it) = if ports.len() == 1 { ("port", "it") } else { ("ports", "them") };
+                let object = format!("{what} {} on bridge {bridge}", some(&ports, ", "));
+                let reason = format!("{} from {it} {}", some(&packets, ", "), some(&reasons, "; "));
+                Finding::new(check, severity, &self.plan.host, &tenants, object, reason, remedy)
+            },
+        );
         findings.collect()
     }
 
@@ -112,8 +123,11 @@ struct Wrong {
 struct Ways {
     packets: Vec<String>,
     reasons: Vec<String>,
-    remedy: String,
+    remedy: &'static str,
 }
+
+/// What is the same of what is told once: check, severity, bridge, tenants, reasons and remedy.
+type Alike = (Check, Severity, String, BTreeSet<TenantName>, Vec<String>, &'static str);
 
 fn once(list: &mut Vec<String>, text: String) {
     if !list.contains(&text) {
@@ -144,7 +158,7 @@ impl<'b> Judge<'_, 'b> {
         severity: Severity,
         other: Option<&TenantName>,
         reason: String,
-        remedy: &str,
+        remedy: &'static str,
     ) {
         let TraceCase { bridge, in_port, packet, .. } = self.case;
         let tenants: BTreeSet<TenantName> =
@@ -154,7 +168,7 @@ impl<'b> Judge<'_, 'b> {
         let ways = self.found.entry(wrong).or_insert_with(|| Ways {
             packets: Vec::new(),
             reasons: Vec::new(),
-            remedy: remedy.to_owned(),
+            remedy,
         });
         once(&mut ways.packets, packet.to_string());
         once(&mut ways.reasons, reason);

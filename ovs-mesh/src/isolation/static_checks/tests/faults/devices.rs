@@ -36,6 +36,19 @@ fn of_devices() {
             vec![(DeviceStale, Degraded)],
         ),
         (
+            "made anew, and ovs-vswitchd was told of it",
+            on_a(|host| {
+                let id = (crate::plan::IFINDEX_ID.to_owned(), "77".to_owned());
+                host.port("veth101").external_ids.extend([id]);
+            }),
+            vec![(DeviceStale, Degraded)],
+        ),
+        (
+            "gone",
+            on_a(|host| host.links.as_mut().unwrap().devices.retain(|device| device.name != "veth101")),
+            vec![(DeviceStale, Degraded)],
+        ),
+        (
             "address on the bridge's device",
             on_a(|host| host.device("br-acme").addresses.push("192.168.0.254/24".parse().unwrap())),
             vec![(HostAddress, Breach)],

@@ -1,0 +1,133 @@
+//! `ovsmesh verify`
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use ovs_mesh::isolation::{
+    HostSnapshot, Level, Report, Severity, StaticError, Target, Verifier, VerifyOptions, origin,
+};
+use ovs_mesh::link::NetnsId;
+use ovs_mesh::ovsdb::Endpoint;
+use ovs_mesh::{HostName, Plan, Switch, SwitchError, Topology};
+
+use crate::args::{Database, Format, Global, Levels, Verify as Options};
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::{Exit, output};
+
+pub(crate) async fn run(global: &Global, options: &Options, is_db_given: bool) -> Result<Exit, Failure> {
+    let topology = global.topology()?;
+    let mut verifier = Verifier::new(&topology, verify_options(options.levels));
+    let mut hosts = Vec::new();
+    // One at a time: a hundred hosts' rows are never in memory together.
+    for path in &options.snapshot {
+        let snapshot = read(path)?;
+        verifier.file(&snapshot).map_err(|source| Failure::Verify { path: path.clone(), source })?;
+        hosts.push(snapshot.host);
+    }
+    if options.snapshot.is_empty() || is_db_given {
+        let reached = reach(global, &topology).await?;
+        for (host, error) in &reached.unreachable {
+            verifier.unreachable(host, error);
+            hosts.push(host.clone());
+        }
+        hosts.extend(reached.targets.iter().map(|target| target.host.clone()));
+        let bar = Bar::new();
+        verifier.hosts(&reached.targets, &bar).await.map_err(|error| match error {
+            StaticError::Plan(error) => Failure::Plan(error),
+            source => Failure::VerifyHost { source },
+        })?;
+    }
+    let (report, notes) = verifier.finish();
+    print(global.format, &report, &notes, options.levels, &hosts)
+}
+
+fn read(path: &Path) -> Result<HostSnapshot, Failure> {
+    let owned = || path.to_owned();
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Failure::ReadSnapshot { path: owned(), source })?;
+    HostSnapshot::from_json(&text).map_err(|source| Failure::Snapshot { path: owned(), source })
+}
+
+/// The levels that were asked for, or all.
+pub(crate) fn verify_options(levels: Levels) -> VerifyOptions {
+    // The library has no randomness of its own.
+    let cookie = RandomState::new().hash_one(std::process::id());
+    let options = VerifyOptions { trace_time: levels.trace_time, ..VerifyOptions::new(cookie) };
+    let asked = levels.asked();
+    if asked.is_empty() { options } else { VerifyOptions { levels: asked, ..options } }
+}
+
+/// Prints the report; a breach, what is degraded and a level that was asked for in vain are exit codes.
+pub(crate) fn print(
+    format: Format,
+    report: &Report,
+    notes: &[String],
+    levels: Levels,
+    hosts: &[HostName],
+) -> Result<Exit, Failure> {
+    for note in notes {
+        anstream::eprintln!("warning: {note}");
+    }
+    if format == Format::Junit {
+        let junit = report.to_junit().map_err(|source| Failure::Junit { source: source.into() })?;
+        output::write(format_args!("{}", junit.trim_end()))?;
+    } else {
+        output::print(format, report, report)?;
+    }
+    Ok(match report.worst() {
+        Some(Severity::Breach) => Exit::Breach,
+        Some(Severity::Notice) | None if is_whole(report, &levels.asked(), hosts) => Exit::Done,
+        Some(Severity::Degraded | Severity::Notice) | None => Exit::Drift,
+    })
+}
+
+/// Whether all that was asked for was done.
+fn is_whole(report: &Report, asked: &BTreeSet<Level>, hosts: &[HostName]) -> bool {
+    let matrix = report.matrix();
+    let mut squares = matrix.iter().filter(|square| hosts.contains(&square.host));
+    squares.all(|square| asked.is_subset(&square.checked))
+}
+
+/// The switches that were named, or this host's.
+struct Reached {
+    targets: Vec<Target>,
+    unreachable: Vec<(HostName, SwitchError)>,
+}
+
+async fn reach(global: &Global, topology: &Topology) -> Result<Reached, Failure> {
+    let default = [Database { host: None, endpoint: global.endpoint() }];
+    let databases = if global.db.is_empty() { &default } else { global.db.as_slice() };
+    let mut reached = Reached { targets: Vec::new(), unreachable: Vec::new() };
+    let is_only = databases.len() == 1;
+    for Database { host, endpoint } in databases {
+        let is_unix = matches!(endpoint, Endpoint::Unix(_));
+        // One socket of this machine is this host's; so is one that has no other name, if this host was named.
+        let own = match host {
+            None if is_only && (is_unix || global.host.is_some()) => Some(global.host_name()?),
+            named => named.clone(),
+        };
+        if let Some(own) = &own {
+            Plan::new(topology, own)?;
+        }
+        let switch = match (Switch::connect(&global.options_of(endpoint.clone())).await, &own) {
+            (Ok(switch), _) => switch,
+            (Err(error), Some(host)) if !is_only => {
+                reached.unreachable.push((host.clone(), error));
+                continue;
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
+        let host = match own {
+            Some(host) => host,
+            None => origin(topology, &switch.snapshot().await?)
+                .map_err(|source| Failure::Origin { endpoint: endpoint.clone(), source })?,
+        };
+        // Of several sockets here, as a lab's hosts have, only this host's goes with the devices that can be seen.
+        let is_here = is_unix && (is_only || global.host_name().is_ok_and(|own| own == host));
+        let netns = if is_here { NetnsId::own().ok() } else { None };
+        reached.targets.push(Target { host, switch, netns });
+    }
+    Ok(reached)
+}
