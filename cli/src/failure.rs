@@ -161,7 +161,10 @@ fn causes(text: &mut String, mut cause: Option<&dyn Error>) {
 
 fn switch_exit(error: &SwitchError) -> Exit {
     match error {
-        SwitchError::Links(_) | SwitchError::Gateway(_) => Exit::Failed,
+        SwitchError::Links(_)
+        | SwitchError::Link(_)
+        | SwitchError::Gateway(_)
+        | SwitchError::Remote { .. } => Exit::Failed,
         SwitchError::Connect(_)
         | SwitchError::Transact(_)
         | SwitchError::Monitor(_)
@@ -175,7 +178,8 @@ fn switch_hint(error: &SwitchError) -> Option<&'static str> {
         SwitchError::Connect(_) => {
             Some("is ovsdb-server running? name another endpoint with --db or OVSMESH_DB")
         }
-        SwitchError::Links(_) | SwitchError::Gateway(_) => {
+        SwitchError::Remote { .. } => Some("run it on the host itself"),
+        SwitchError::Links(_) | SwitchError::Link(_) | SwitchError::Gateway(_) => {
             Some("run as root: devices and namespaces are the kernel's")
         }
         _ => None,

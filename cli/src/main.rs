@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 
-use args::{Args, Command};
+use args::{Args, Command, Format, Lab, LabCommand};
 use failure::Failure;
 
 /// The exit codes of the command line's contract.
@@ -71,6 +71,15 @@ enum Outcome {
 
 async fn run(args: Args, is_db_given: bool) -> Result<Outcome, Failure> {
     let Args { global, command } = args;
+    // Before anything is done that could then not be told.
+    let only = |format, command| Err(Failure::Format { format, command });
+    match (global.format, &command) {
+        (Format::OvsVsctl, command) if !matches!(command, Command::Plan(_)) => {
+            return only("ovs-vsctl", "plan");
+        }
+        (Format::Junit, command) if !verifies(command) => return only("junit", "verify"),
+        _ => {}
+    }
     // What is said of other hosts' databases is for verification alone.
     if !matches!(command, Command::Verify(_))
         && (global.db.len() > 1 || global.db.iter().any(|db| db.host.is_some()))
@@ -90,6 +99,11 @@ async fn run(args: Args, is_db_given: bool) -> Result<Outcome, Failure> {
         Command::Vznet(options) => command::vznet::run(&global, options).await.map(Outcome::Exit),
         Command::Lab(options) => command::lab::run(&global, options).await,
     }
+}
+
+/// Whether a command's result is a verification's report.
+fn verifies(command: &Command) -> bool {
+    matches!(command, Command::Verify(_) | Command::Lab(Lab { command: LabCommand::Verify { .. } }))
 }
 
 /// Prints the chain of causes once, and what to do.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::plan::{HostPlan, LabPlan};
 use crate::process::{Daemon, end, with_argument};
-use crate::state::{Claim, Lab, StateError, hold, read, remove, remove_unborn};
+use crate::state::{Claim, Lab, StateError, hold, list, read, remove, remove_unborn};
 
 /// How long a process may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -95,10 +95,16 @@ pub(crate) fn take_down(plan: &LabPlan, _held: &Claim) -> Result<DownReport, Dow
 /// The namespaces of gateways that a sync of another topology has made on the lab's hosts, or began to make.
 fn strays(plan: &LabPlan) -> Vec<NetnsName> {
     let known: HashSet<&NetnsName> = plan.netns().map(|(netns, _)| netns).collect();
-    let of_ours = |name: &NetnsName| {
+    let begins = |plan: &LabPlan, name: &NetnsName| {
         let prefix = |host: &HostPlan| format!("{}-", host.netns);
-        !known.contains(name) && plan.hosts.iter().any(|host| name.as_str().starts_with(&prefix(host)))
+        plan.hosts.iter().any(|host| name.as_str().starts_with(&prefix(host)))
     };
+    let labs = list().unwrap_or_default().into_iter().filter(|name| *name != plan.name);
+    let others: Vec<LabPlan> = labs.filter_map(|name| read(&name).ok().flatten()).collect();
+    let of_others = |name: &NetnsName| {
+        others.iter().any(|other| begins(other, name) || other.netns().any(|(netns, _)| netns == name))
+    };
+    let of_ours = |name: &NetnsName| !known.contains(name) && begins(plan, name) && !of_others(name);
     let hosts = plan.hosts.iter().filter_map(|host| Netns::open(&host.netns).ok());
     let marked =
         hosts.filter_map(|host| inside(&host, async |links| gateways_on(&links).await.ok())).flatten();
@@ -107,7 +113,7 @@ fn strays(plan: &LabPlan) -> Vec<NetnsName> {
     let empty = |name: &NetnsName| {
         let links =
             Netns::open(name).ok().and_then(|netns| inside(&netns, async |links| links.list().await.ok()));
-        links.is_some_and(|links| links.iter().all(|link| link.name == "lo"))
+        links.is_some_and(|links| !links.iter().any(|link| link.up || link.is_veth()))
     };
     let names = Netns::list().unwrap_or_default();
     strays.extend(names.into_iter().filter(of_ours).filter(empty));

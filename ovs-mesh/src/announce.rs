@@ -9,10 +9,12 @@ use pnet::packet::arp::{ArpHardwareTypes, ArpOperation, MutableArpPacket};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet::util::MacAddr;
 
+use crate::attach::{AttachError, Attachment, Decision, attach};
 use crate::link::Mac;
 use crate::names::{BridgeName, PortName};
-use crate::openflow::{Connection, OpenFlowError};
+use crate::openflow::{Connection, OpenFlowError, Output};
 use crate::ovsdb::{Condition, Operation, OperationResult, TransactError, Value};
+use crate::plan::Plan;
 use crate::switch::Switch;
 
 /// Why an address was not announced.
@@ -43,21 +45,21 @@ pub enum AnnounceError {
 /// Open it before the interface is attached: ovs-vswitchd takes the connection along with the port, and the announcement
 /// need not wait for it once more.
 #[derive(Debug)]
-pub struct Announcer<'a> {
+struct Announcer<'a> {
     switch: &'a Switch,
     connection: Connection,
 }
 
 impl<'a> Announcer<'a> {
     /// Connects to the bridge of a tenant.
-    pub async fn open(switch: &'a Switch, bridge: &BridgeName) -> Result<Self, AnnounceError> {
+    async fn open(switch: &'a Switch, bridge: &BridgeName) -> Result<Self, AnnounceError> {
         let rundir = switch.rundir().ok_or_else(|| AnnounceError::Remote { bridge: bridge.clone() })?;
         let socket = rundir.join(format!("{bridge}.mgmt"));
         Ok(Self { switch, connection: Connection::open(&socket, switch.deadline()).await? })
     }
 
     /// Announces into the tenant's mesh that a MAC address is behind this device.
-    pub async fn announce(mut self, device: &PortName, mac: Mac) -> Result<(), AnnounceError> {
+    async fn announce(mut self, device: &PortName, mac: Mac) -> Result<(), AnnounceError> {
         let select = Operation::Select {
             table: "Interface".to_owned(),
             r#where: vec![Condition::equal("name", Value::string(device.as_str()))],
@@ -68,8 +70,28 @@ impl<'a> Announcer<'a> {
         // OFPP_MAX is 0xff00 (OpenFlow 1.0, section 5.2.1); −1 is a port that could not be opened.
         let port = port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number < 0xff00);
         let port = port.ok_or_else(|| AnnounceError::NoPort { device: device.clone() })?;
-        Ok(self.connection.inject(port, &reverse_arp(mac), self.switch.deadline()).await?)
+        Ok(self.connection.inject(port, Output::Normal, &reverse_arp(mac), self.switch.deadline()).await?)
     }
+}
+
+/// Attaches an interface and, where its MAC address is known, announces it; why it could not be announced is no failure:
+/// what others know of the address ages.
+pub async fn attach_and_announce(
+    switch: &Switch,
+    plan: &Plan,
+    wanted: &Attachment,
+) -> Result<(Decision, Option<AnnounceError>), AttachError> {
+    let bridge = plan.bridge_of(&wanted.tenant).map(|bridge| &bridge.name);
+    let (Some(mac), Some(bridge)) = (wanted.mac, bridge) else {
+        return Ok((attach(switch, plan, wanted).await?, None));
+    };
+    let announcer = Announcer::open(switch, bridge).await;
+    let decision = attach(switch, plan, wanted).await?;
+    let told = match announcer {
+        Ok(announcer) => announcer.announce(&wanted.device, mac).await,
+        Err(error) => Err(error),
+    };
+    Ok((decision, told.err()))
 }
 
 /// The shortest frame that Ethernet has, without its checksum.

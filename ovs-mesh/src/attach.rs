@@ -14,13 +14,14 @@ use uuid::Uuid;
 
 pub use decide::{Decision, decide};
 
-use crate::link::Mac;
+use crate::link::{Link, LinkError, Links, Mac};
 use crate::lower::attached_rows;
 use crate::names::{BridgeName, Ctid, MeshName, PortName, TenantName};
 use crate::ovsdb::{Atom, Condition, Function, Mutation, Mutator, Operation, Row, TransactError, Value};
 use crate::plan::{CTID_ID, MESH_ID, Plan};
 use crate::snapshot::{Opening, PortRole, PortRow, Snapshot};
 use crate::switch::{DATABASE, Switch, SwitchError};
+use crate::topology::Datapath;
 
 /// An interface that is to be on its tenant's bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,6 +77,18 @@ pub enum AttachError {
         /// Whose it is.
         owner: String,
     },
+    /// The bridge still carries another tenant: the topology has changed since the last sync.
+    #[error(
+        "bridge `{bridge}` is to carry tenant `{tenant}` and still carries `{holder}`: run `ovsmesh sync` first"
+    )]
+    OtherTenantsBridge {
+        /// The bridge.
+        bridge: BridgeName,
+        /// The tenant asked for.
+        tenant: TenantName,
+        /// The tenant that its row names.
+        holder: String,
+    },
     /// A port of that name is somebody else's, or has another role in the mesh.
     #[error("port `{device}` is on bridge `{bridge}` and belongs to {owner}: remove it first")]
     ForeignPort {
@@ -94,7 +107,7 @@ pub enum AttachError {
     },
     /// The device cannot be read or set up.
     #[error(transparent)]
-    Link(#[from] crate::link::LinkError),
+    Link(#[from] LinkError),
     /// The switch failed.
     #[error(transparent)]
     Switch(#[from] SwitchError),
@@ -107,32 +120,36 @@ pub enum AttachError {
         attempts: u32,
     },
     /// ovs-vswitchd did not make it work; the row is taken back.
-    #[error("`{device}` is not attached, its row is taken back: {reason}")]
+    #[error("`{device}` is not attached, its row is taken back")]
     NotApplied {
         /// The device.
         device: PortName,
         /// Why.
-        reason: NotApplied,
+        #[source]
+        reason: Box<NotApplied>,
     },
     /// ovs-vswitchd did not make it work, and the row could not be taken back.
-    #[error("`{device}` is not attached: {reason}; its row is left, the next `ovsmesh sync` sees to it")]
+    #[error("`{device}` is not attached: {reason}; its row may be left, the next `ovsmesh sync` sees to it")]
     NotTakenBack {
         /// The device.
         device: PortName,
-        /// Why.
-        reason: NotApplied,
-        /// Why the row is left.
+        /// Why it is not attached.
+        reason: Box<NotApplied>,
+        /// Why the row may be left.
         #[source]
         source: Box<AttachError>,
     },
 }
 
 /// What ovs-vswitchd did not do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NotApplied {
     /// It has not come to the row.
     #[error("ovs-vswitchd has not applied it in time")]
     NotInTime,
+    /// What came of the row is not known.
+    #[error("the switch was lost while it was written")]
+    Lost(#[source] SwitchError),
     /// It could not open the device.
     #[error("{reason}")]
     Failed {
@@ -163,43 +180,84 @@ pub async fn attach(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result
         let decision = decide(plan, &snapshot, wanted, link.index)?;
         let operations = match &decision {
             Decision::Nothing => None,
+            Decision::Await { .. } => {
+                wait_for_another(switch, plan, wanted, &snapshot).await?;
+                continue;
+            }
             Decision::Replace { .. } => snapshot.ports.values().find(|port| port.name == device).map(removal),
             Decision::Add { bridge } => Some(addition(plan, &snapshot, wanted, bridge, link.index)),
         };
         let replaces = matches!(decision, Decision::Replace { .. });
         if let Some(bridge) = plan.bridge_of(&wanted.tenant).filter(|_| !replaces) {
-            let mtu = u32::from(bridge.mtu);
-            if link.mtu != mtu {
-                switch.links.set_mtu(device, mtu).await?;
-            }
-            if !link.up {
-                switch.links.set_up(device).await?;
-            }
+            prepare(&switch.links, &link, bridge.mtu, bridge.datapath).await?;
         }
         first.get_or_insert(decision);
         let Some(operations) = operations else { break };
         attempts += 1;
-        match commit_and_wait(switch, snapshot.root, operations).await? {
-            Outcome::Applied => {}
-            Outcome::Changed if Instant::now() < give_up => {
+        let mut watch = switch.watch().await?;
+        let committed = match switch.commit(snapshot.root, operations).await {
+            Ok(Some(committed)) => committed,
+            Ok(None) if Instant::now() < give_up => {
                 sleep(Duration::from_millis(5)).await;
                 continue;
             }
-            Outcome::Changed => {
-                return Err(AttachError::Contended { device: wanted.device.clone(), attempts });
+            Ok(None) => return Err(AttachError::Contended { device: wanted.device.clone(), attempts }),
+            Err(error) if replaces => return Err(error.into()),
+            Err(error) => {
+                return Err(take_back(switch, plan, wanted, None, NotApplied::Lost(error)).await);
             }
-            Outcome::NotInTime => {
-                return Err(take_back(switch, plan, wanted, NotApplied::NotInTime).await);
-            }
-        }
-        if !replaces {
-            if let Some(reason) = problem(switch, device).await? {
-                return Err(take_back(switch, plan, wanted, NotApplied::Failed { reason }).await);
-            }
-            break;
-        }
+        };
+        // The port's row is the second that is made.
+        let port = committed.inserted.get(1).copied();
+        let not_applied = match watch.wait(committed.number, switch.deadline()).await {
+            Ok(true) if replaces => continue,
+            Ok(true) => match problem(switch, device).await {
+                Ok(None) => break,
+                Ok(Some(reason)) => NotApplied::Failed { reason },
+                Err(error) => NotApplied::Lost(error),
+            },
+            Ok(false) => NotApplied::NotInTime,
+            Err(error) => NotApplied::Lost(error.into()),
+        };
+        return Err(take_back(switch, plan, wanted, port, not_applied).await);
     }
     Ok(first.unwrap_or(Decision::Nothing))
+}
+
+/// The kernel's part: the tenant's MTU, up, and on the userspace datapath out of the host's own network.
+pub(crate) async fn prepare(
+    links: &Links,
+    link: &Link,
+    mtu: u16,
+    datapath: Datapath,
+) -> Result<(), LinkError> {
+    let device = link.name.as_str();
+    if link.mtu != u32::from(mtu) {
+        links.set_mtu(device, u32::from(mtu)).await?;
+    }
+    if datapath == Datapath::Netdev {
+        links.keep_kernel_off(device)?;
+    }
+    if !link.up {
+        links.set_up(device).await?;
+    }
+    Ok(())
+}
+
+/// Waits until ovs-vswitchd has come to the row that another call has written for the same device.
+async fn wait_for_another(
+    switch: &Switch,
+    plan: &Plan,
+    wanted: &Attachment,
+    snapshot: &Snapshot,
+) -> Result<(), AttachError> {
+    let mut watch = switch.watch().await?;
+    if watch.wait(snapshot.next_cfg, switch.deadline()).await.map_err(SwitchError::from)? {
+        return Ok(());
+    }
+    let port = snapshot.ports.values().find(|port| port.name == wanted.device.as_str());
+    let port = port.map(|port| port.uuid);
+    Err(take_back(switch, plan, wanted, port, NotApplied::NotInTime).await)
 }
 
 /// Takes a device off its bridge, if its row is ours; whether there was one. The device itself may be gone.
@@ -213,11 +271,15 @@ pub async fn detach(switch: &Switch, mesh: &MeshName, device: &PortName) -> Resu
             port.is_owned_by(mesh) && port.role(snapshot.only_interface(port)) == PortRole::Attached
         });
         let Some(port) = port else { return Ok(false) };
-        match commit_and_wait(switch, snapshot.root, removal(port)).await? {
-            // The row is gone in either case; that ovs-vswitchd lags is its own trouble.
-            Outcome::Applied | Outcome::NotInTime => return Ok(true),
-            Outcome::Changed if Instant::now() < give_up => sleep(Duration::from_millis(5)).await,
-            Outcome::Changed => return Err(AttachError::Contended { device: device.clone(), attempts }),
+        let mut watch = switch.watch().await?;
+        match switch.commit(snapshot.root, removal(port)).await? {
+            Some(committed) => {
+                // The row is gone in either case; that ovs-vswitchd lags is its own trouble.
+                let waited = watch.wait(committed.number, switch.deadline()).await;
+                return waited.map(|_| true).map_err(|error| SwitchError::from(error).into());
+            }
+            None if Instant::now() < give_up => sleep(Duration::from_millis(5)).await,
+            None => return Err(AttachError::Contended { device: device.clone(), attempts }),
         }
     }
 }
@@ -244,7 +306,8 @@ pub async fn attached_for(
 async fn look(switch: &Switch, plan: &Plan, wanted: &Attachment) -> Result<Snapshot, SwitchError> {
     let bridge = plan.bridge_of(&wanted.tenant).map_or("", |bridge| bridge.name.as_str());
     let snapshot = switch.part(named(wanted.device.as_str()), bridge).await?;
-    if snapshot.ports.is_empty() { Ok(snapshot) } else { switch.snapshot().await }
+    let free = snapshot.ports.is_empty() && snapshot.interfaces.is_empty();
+    if free { Ok(snapshot) } else { switch.snapshot().await }
 }
 
 fn named(device: &str) -> Condition {
@@ -285,25 +348,8 @@ fn addition(
     ]
 }
 
-enum Outcome {
-    Applied,
-    Changed,
-    NotInTime,
-}
-
-async fn commit_and_wait(
-    switch: &Switch,
-    root: Uuid,
-    operations: Vec<Operation>,
-) -> Result<Outcome, AttachError> {
-    let mut watch = switch.watch().await?;
-    let Some(wanted) = switch.commit(root, operations).await? else { return Ok(Outcome::Changed) };
-    let applied = watch.wait(wanted, switch.deadline()).await.map_err(SwitchError::from)?;
-    Ok(if applied { Outcome::Applied } else { Outcome::NotInTime })
-}
-
 /// Why ovs-vswitchd does not forward for the device, if it does not.
-async fn problem(switch: &Switch, device: &str) -> Result<Option<String>, AttachError> {
+async fn problem(switch: &Switch, device: &str) -> Result<Option<String>, SwitchError> {
     let snapshot = switch.part(named(device), "").await?;
     Ok(match snapshot.interfaces.values().next() {
         None => Some("somebody else removed its row".to_owned()),
@@ -313,22 +359,33 @@ async fn problem(switch: &Switch, device: &str) -> Result<Option<String>, Attach
     })
 }
 
-/// Removes what was written, in a little time of its own; the reason stays the error, and says what was not undone.
-async fn take_back(switch: &Switch, plan: &Plan, wanted: &Attachment, reason: NotApplied) -> AttachError {
-    let time = (switch.timeout / 10).max(Duration::from_millis(200));
-    let until = Instant::now() + time;
+/// Removes what was written, in a little time of its own, and nothing that another call has written since: the row with
+/// that id, or where the id was not learned, one that says what this call would have written.
+async fn take_back(
+    switch: &Switch,
+    plan: &Plan,
+    wanted: &Attachment,
+    row: Option<Uuid>,
+    reason: NotApplied,
+) -> AttachError {
+    let until = Instant::now() + (switch.timeout / 10).max(Duration::from_millis(200));
     let device = wanted.device.as_str();
+    let written = |port: &&PortRow| match row {
+        Some(row) => port.uuid == row,
+        None => port.is_owned_by(&plan.mesh) && port.tenant() == Some(wanted.tenant.as_str()),
+    };
     let undone = async {
         let found = switch.client.transact(DATABASE, &Snapshot::part(named(device), ""), until).await?;
         let snapshot = Snapshot::from_results(found).map_err(SwitchError::from)?;
         // Not waited for: an ovs-vswitchd that did not apply the row in time would not apply its removal either.
-        if let Some(port) = snapshot.ports.values().find(|port| port.is_owned_by(&plan.mesh)) {
+        if let Some(port) = snapshot.ports.values().find(written) {
             switch.client.transact(DATABASE, &removal(port), until).await?;
         }
         Ok::<(), AttachError>(())
     };
-    let device = wanted.device.clone();
-    match undone.await {
+    let (device, undone) = (wanted.device.clone(), undone.await);
+    let reason = Box::new(reason);
+    match undone {
         Ok(()) => AttachError::NotApplied { device, reason },
         Err(source) => AttachError::NotTakenBack { device, reason, source: Box::new(source) },
     }

@@ -19,18 +19,32 @@ pub use step::{Step, removals_at_once};
 use crate::names::{PortName, TenantName};
 use crate::plan::{
     Bridge, GATEWAY_ID, GatewayPort, MAC_TABLE_SIZE, MESH_ID, PEER_ID, Plan, TENANT_ID, Tunnel, Tuple,
+    gateway_netns,
 };
 use crate::snapshot::{BridgeRow, InterfaceRow, PortRole, PortRow, Snapshot, StringMap};
 
 /// What the host has besides OVSDB: its devices, and its gateways' links, addresses and namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostDevices {
-    /// The index of every device on the host, by name; none where nobody has looked.
-    pub devices: Option<HashMap<String, u32>>,
+    /// Every device on the host, by name; none where they cannot be seen from here.
+    pub devices: Option<HashMap<String, HostDevice>>,
     /// A gateway's host-side device's index, where there is a whole veth pair; without one the device has to be made.
     pub ifindex: HashMap<PortName, u32>,
     /// What is not as planned, in words; empty or missing: nothing.
     pub problems: HashMap<PortName, Vec<String>>,
+}
+
+/// A device of the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostDevice {
+    /// Its index.
+    pub index: u32,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// The Linux bridge that it is a port of.
+    pub linux_bridge: Option<String>,
 }
 
 /// What has to change on one host.
@@ -143,8 +157,11 @@ impl<'a> Differ<'a> {
             PortRole::Gateway => port.external_ids.get(GATEWAY_ID).and_then(|netns| netns.parse().ok()),
             PortRole::Tunnel | PortRole::Attached => None,
         };
-        // A gateway that only changes its row keeps its link and namespace.
-        let gateway = gateway.filter(|netns| {
+        // Only a namespace that this mesh can have made goes with its row, whatever the row says; and a gateway that only
+        // changes its row keeps its link and namespace.
+        let tenant = port.tenant().and_then(|tenant| tenant.parse().ok());
+        let own = tenant.map(|tenant| gateway_netns(&self.plan.mesh, &self.plan.host, &tenant));
+        let gateway = gateway.filter(|netns| own.as_ref() == Some(netns)).filter(|netns| {
             !self.plan.bridges.iter().filter_map(|b| b.gateway.as_ref()).any(|g| g.netns == *netns)
         });
         self.push(Change::RemovePort {

@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | static | a [`HostSnapshot`] of one or many hosts: OVSDB's rows, the kernel's devices | [`StaticChecks`] |
 //! | trace | the replies of `dpif/show` and `ofproto/trace` | [`Tracing`] |
-//! | probe | what live packets met | whoever sends them, as [`Finding`]s |
+//! | probe | what live packets met | [`probe()`], which sends them |
 //!
 //! All of it ends in one [`Report`]. [`Verifier`] is the shell around it, that of `ovsmesh verify`; it reads by [`collect`] and
 //! [`Machine`], which can be used alone.
@@ -36,6 +36,7 @@ mod junit;
 mod links;
 mod machine;
 mod origin;
+mod probe;
 mod render;
 mod report;
 mod static_checks;
@@ -51,6 +52,7 @@ pub use host::{
 pub use links::{Device, Forwarding, HostLinks, NetnsLinks, PeerNetns};
 pub use machine::{Machine, MachineError};
 pub use origin::{OriginError, origin};
+pub use probe::{Content, Cookie, Mark, Outer, ProbeError, ProbeOptions, Seen, Stage, probe};
 pub use report::{Cell, HostMatrix, Report, Skipped};
 pub use static_checks::{StaticChecks, StaticError, static_checks};
 pub use trace::{

@@ -2,6 +2,7 @@
 mod announce;
 mod attach;
 mod diff;
+mod gre;
 pub mod isolation;
 pub mod link;
 mod lower;
@@ -21,11 +22,13 @@ mod topology;
 mod underlay;
 pub mod unixctl;
 
-pub use announce::{AnnounceError, Announcer};
+pub use announce::{AnnounceError, attach_and_announce};
 pub use attach::{AttachError, Attachment, Decision, NotApplied, attach, attached_for, decide, detach};
 pub use diff::{
-    Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevices, KeptBridge, Step, removals_at_once,
+    Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevice, HostDevices, KeptBridge, Step,
+    removals_at_once,
 };
+pub use gre::{GreFrame, parse_gre};
 pub use lower::lower;
 pub use mesh::{Mesh, TunnelEnd};
 pub use names::{

@@ -123,8 +123,9 @@ impl<'a> Lowering<'a> {
                     self.column(column);
                 }
             }
-            // Not in OVSDB: the gateway's veth pair and namespace are the kernel's.
-            Change::FixLink { gateway: _, tenant: _, mtu: _, datapath: _, problems: _ } => {}
+            // Not in OVSDB: devices and namespaces are the kernel's.
+            Change::FixDevice { bridge: _, device: _, mtu: _, datapath: _, problems: _ }
+            | Change::FixLink { gateway: _, tenant: _, mtu: _, datapath: _, problems: _ } => {}
         }
     }
 

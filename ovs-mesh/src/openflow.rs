@@ -1,4 +1,4 @@
-//! As much of ``OpenFlow`` 1.0 as it takes to give a bridge one packet, as if it had come in by a port.
+//! As much of `OpenFlow` 1.0 as it takes to give a bridge one packet, as if it had come in by a port.
 //!
 //! Every bridge listens on `<rundir>/<bridge>.mgmt` (ovs-vswitchd(8)), whatever its controllers. The protocol is the
 //! `OpenFlow` Switch Specification 1.0.0: a header of version, type, length and transaction id, then the body. A
@@ -24,8 +24,27 @@ const BARRIER_REPLY: u8 = 19;
 const HEADER: usize = 8;
 /// No buffer: the packet is in the message (section 5.3.6).
 const NO_BUFFER: u32 = u32::MAX;
-/// `OFPAT_OUTPUT`, of 8 bytes, to `OFPP_NORMAL`: as the bridge treats any packet that comes in by that port.
-const OUTPUT_NORMAL: [u8; 8] = [0, 0, 0, 8, 0xff, 0xfa, 0, 0];
+/// `OFPP_LOCAL` (section 5.2.1): the port of the bridge's own device.
+pub(crate) const LOCAL: u16 = 0xfffe;
+
+/// What becomes of a packet: an `OFPAT_OUTPUT` of 8 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// `OFPP_NORMAL`: as a bridge without flows forwards it.
+    Normal,
+    /// `OFPP_TABLE`: as the bridge forwards it with the flows that it has.
+    Table,
+}
+
+impl Output {
+    fn action(self) -> [u8; 8] {
+        let port = match self {
+            Self::Normal => 0xfa,
+            Self::Table => 0xf9,
+        };
+        [0, 0, 0, 8, 0xff, port, 0, 0]
+    }
+}
 
 /// Why a bridge did not take a packet.
 #[derive(Debug, thiserror::Error)]
@@ -108,10 +127,11 @@ impl Connection {
     pub(crate) async fn inject(
         &mut self,
         in_port: u16,
+        output: Output,
         frame: &[u8],
         deadline: Instant,
     ) -> Result<(), OpenFlowError> {
-        let request = packet_out(in_port, frame)?;
+        let request = packet_out(in_port, output, frame)?;
         in_time(&self.path, deadline, exchange(&self.path, &mut self.stream, &request)).await
     }
 }
@@ -127,11 +147,11 @@ async fn in_time<T>(
 }
 
 /// The packet, and a barrier to know when it has been dealt with.
-fn packet_out(in_port: u16, frame: &[u8]) -> Result<Vec<u8>, OpenFlowError> {
+fn packet_out(in_port: u16, output: Output, frame: &[u8]) -> Result<Vec<u8>, OpenFlowError> {
     let mut body = NO_BUFFER.to_be_bytes().to_vec();
     body.extend(in_port.to_be_bytes());
     body.extend([0, 8]);
-    body.extend(OUTPUT_NORMAL);
+    body.extend(output.action());
     body.extend(frame);
     let mut both = message(PACKET_OUT, 2, &body)?;
     both.extend(message(BARRIER_REQUEST, 3, &[])?);
@@ -189,11 +209,19 @@ mod tests {
         let text =
             |bytes: Vec<u8>| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         assert_eq!(
-            text(packet_out(7, &[0xaa, 0xbb]).unwrap()),
+            text(packet_out(7, Output::Normal, &[0xaa, 0xbb]).unwrap()),
             "010d001a00000002ffffffff0007000800000008fffa0000aabb\
              0112000800000003"
         );
-        assert!(matches!(packet_out(7, &vec![0; 65_536]), Err(OpenFlowError::TooLong { length: 65_552 })));
+        assert_eq!(
+            text(packet_out(LOCAL, Output::Table, &[0xaa]).unwrap()),
+            "010d001900000002fffffffffffe000800000008fff90000aa\
+             0112000800000003"
+        );
+        assert!(matches!(
+            packet_out(7, Output::Normal, &vec![0; 65_536]),
+            Err(OpenFlowError::TooLong { length: 65_552 })
+        ));
     }
 
     /// What comes of an answer, whatever it is.
@@ -208,7 +236,10 @@ mod tests {
             // Held open: silence is not the end of the connection.
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
-        let inject = async { Connection::open(&path, deadline).await?.inject(1, &[0; 60], deadline).await };
+        let inject = async {
+            let mut connection = Connection::open(&path, deadline).await?;
+            connection.inject(1, Output::Normal, &[0; 60], deadline).await
+        };
         tokio::select! {
             outcome = inject => outcome,
             () = bridge => panic!("no outcome by the deadline"),

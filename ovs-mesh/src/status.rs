@@ -220,6 +220,9 @@ fn deviations(diff: &Diff) -> HashMap<&str, Deviation> {
             Change::ReleasePort { port, reason, .. } => {
                 found.entry(port).or_default().differences.push(reason.clone());
             }
+            Change::FixDevice { device, problems, .. } => {
+                found.entry(device.as_str()).or_default().differences.extend(problems.iter().cloned());
+            }
             Change::TakePort { port, bridge, .. } => {
                 let difference = format!("released, to be taken on {bridge}");
                 found.entry(port).or_default().differences.push(difference);

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::diff::HostDevices;
-use crate::link::{GatewayDiffers, GatewayError, GatewaySpec, Links, LinksOpenError, Netns, gateway_state};
+use crate::diff::{HostDevice, HostDevices};
+use crate::link::{
+    GatewayDiffers, GatewayError, GatewaySpec, Link, LinkError, Links, LinksOpenError, Netns, gateway_state,
+};
 use crate::ovsdb::{
     Client, Condition, ConnectError, ConnectOptions, Endpoint, Monitor, MonitorError, MonitorRequest,
     Mutation, Mutator, Operation, OperationError, OperationResult, TlsConfig, TransactError, Value,
@@ -72,6 +74,17 @@ pub enum SwitchError {
     /// The database's rows are not those of an Open vSwitch.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The host's devices are on another machine.
+    #[error(
+        "this host's gateways are network namespaces of its own, and {endpoint} is another machine's switch"
+    )]
+    Remote {
+        /// The switch.
+        endpoint: Endpoint,
+    },
+    /// A device cannot be read or set up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// A gateway's link or namespace cannot be read or mended.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -95,6 +108,14 @@ pub enum ControlError {
     /// The list of tunnels is not one.
     #[error(transparent)]
     Tunnels(#[from] ListedTunnelError),
+}
+
+/// A transaction that was committed.
+pub(crate) struct Committed {
+    /// The configuration number to wait for.
+    pub(crate) number: i64,
+    /// The rows that it made, in the order of its inserts.
+    pub(crate) inserted: Vec<Uuid>,
 }
 
 /// A connected switch.
@@ -142,13 +163,13 @@ impl Switch {
         self.client.transact(DATABASE, operations, self.deadline()).await
     }
 
-    /// Commits operations and asks ovs-vswitchd to apply them: the configuration number to wait for, or none if
-    /// somebody else has changed what they were computed from, so that nothing was committed.
+    /// Commits operations and asks ovs-vswitchd to apply them; none if somebody else has changed what they were computed
+    /// from, so that nothing was committed.
     pub(crate) async fn commit(
         &self,
         root: Uuid,
         mut operations: Vec<Operation>,
-    ) -> Result<Option<i64>, SwitchError> {
+    ) -> Result<Option<Committed>, SwitchError> {
         let next = Mutation::new("next_cfg", Mutator::Add, 1);
         operations.push(Operation::mutate_row("Open_vSwitch", root, vec![next]));
         operations.push(Operation::select_all("Open_vSwitch", ["next_cfg"]));
@@ -163,9 +184,14 @@ impl Switch {
             }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let inserted = results.iter().filter_map(|result| match result {
+            OperationResult::Inserted(uuid) => Some(*uuid),
+            _ => None,
+        });
+        let inserted = inserted.collect();
         let rows = results.into_iter().last().and_then(OperationResult::into_rows).unwrap_or_default();
         match rows.first().and_then(|row| row.get("next_cfg")).map(Value::integer) {
-            Some(Ok(number)) => Ok(Some(number)),
+            Some(Ok(number)) => Ok(Some(Committed { number, inserted })),
             _ => Err(ReadError::Shape.into()),
         }
     }
@@ -195,10 +221,32 @@ impl Switch {
 
     /// The host's devices, and what the plan's gateways look like.
     ///
-    /// Read them after the snapshot that they are compared with: a row is only stale if its device is missing later.
-    pub async fn devices(&self, plan: &Plan) -> Result<HostDevices, SwitchError> {
-        let all = self.links.list().await.map_err(GatewayError::from)?;
-        let all: HashMap<String, u32> = all.into_iter().map(|link| (link.name, link.index)).collect();
+    /// Read them after the snapshot that they are compared with: a row is only stale if its device is missing later. Of a
+    /// switch on another machine, or in another network namespace, they are not known.
+    pub async fn devices(&self, plan: &Plan, snapshot: &Snapshot) -> Result<HostDevices, SwitchError> {
+        if self.is_remote() {
+            let gateways = plan.bridges.iter().any(|bridge| bridge.gateway.is_some());
+            let endpoint = self.client.endpoint().clone();
+            return if gateways { Err(SwitchError::Remote { endpoint }) } else { Ok(HostDevices::default()) };
+        }
+        let all = self.links.list().await?;
+        // Every bridge has a device of its name. If none of the mesh's has, ovs-vswitchd is in another network namespace
+        // than this, or down; what its ports' devices are cannot be told from here.
+        let mut bridges = snapshot.bridges.values().filter(|row| row.is_owned_by(&plan.mesh)).peekable();
+        let elsewhere =
+            bridges.peek().is_some() && !bridges.any(|row| all.iter().any(|link| link.name == row.name));
+        let linux: HashMap<u32, String> = all
+            .iter()
+            .filter(|link| link.kind.as_deref() == Some("bridge"))
+            .map(|link| (link.index, link.name.clone()))
+            .collect();
+        let all: HashMap<String, HostDevice> = all
+            .into_iter()
+            .map(|Link { name, index, mtu, up, master, .. }| {
+                let linux_bridge = master.and_then(|master| linux.get(&master).cloned());
+                (name, HostDevice { index, mtu, up, linux_bridge })
+            })
+            .collect();
         let mut links = HostDevices::default();
         for bridge in &plan.bridges {
             let Some(gateway) = &bridge.gateway else { continue };
@@ -210,11 +258,19 @@ impl Switch {
                 use GatewayDiffers::{NetnsAbsent, PairAbsent, PairBroken};
                 matches!(differs, NetnsAbsent | PairAbsent | PairBroken)
             });
-            if let Some(index) = all.get(gateway.port.as_str()).filter(|_| whole) {
-                links.ifindex.insert(gateway.port.clone(), *index);
+            if let Some(device) = all.get(gateway.port.as_str()).filter(|_| whole) {
+                links.ifindex.insert(gateway.port.clone(), device.index);
             }
         }
-        Ok(HostDevices { devices: Some(all), ..links })
+        Ok(HostDevices { devices: (!elsewhere).then_some(all), ..links })
+    }
+
+    /// Whether the switch is on another machine.
+    fn is_remote(&self) -> bool {
+        match self.client.endpoint() {
+            Endpoint::Unix(_) => false,
+            Endpoint::Tcp(address) | Endpoint::Ssl(address) => !address.ip().is_loopback(),
+        }
     }
 
     /// The endpoint of its OVSDB.

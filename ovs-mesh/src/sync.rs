@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::attach::prepare;
 use crate::diff::{Change, Conflict, Diff, KeptBridge, removals_at_once};
 use crate::link::{GatewayError, ensure_gateway, remove_gateway};
 use crate::lower::lower;
@@ -131,7 +132,7 @@ impl Progress for () {
 /// What a sync would change.
 pub async fn dry_run(switch: &Switch, plan: &Plan) -> Result<Diff, SyncError> {
     let snapshot = switch.snapshot().await?;
-    let devices = switch.devices(plan).await?;
+    let devices = switch.devices(plan, &snapshot).await?;
     Diff::new(plan, &snapshot, &devices).map_err(SyncError::Conflicts)
 }
 
@@ -155,7 +156,7 @@ pub async fn sync(switch: &Switch, plan: &Plan, progress: &dyn Progress) -> Resu
 /// What every object has come to.
 pub async fn status(switch: &Switch, plan: &Plan) -> Result<Status, SyncError> {
     let snapshot = switch.snapshot().await?;
-    let devices = switch.devices(plan).await?;
+    let devices = switch.devices(plan, &snapshot).await?;
     let (diff, conflicts) = match Diff::new(plan, &snapshot, &devices) {
         Ok(diff) => (diff, Vec::new()),
         Err(conflicts) => (Diff::default(), conflicts),
@@ -233,7 +234,7 @@ impl Run<'_> {
         let mut give_up = self.switch.deadline();
         loop {
             let snapshot = self.switch.snapshot().await?;
-            let devices = self.switch.devices(self.plan).await?;
+            let devices = self.switch.devices(self.plan, &snapshot).await?;
             let diff = Diff::new(self.plan, &snapshot, &devices).map_err(SyncError::Conflicts)?;
             if diff.is_empty() {
                 let is_final = snapshot.cur_cfg >= snapshot.next_cfg;
@@ -253,7 +254,7 @@ impl Run<'_> {
                 .changes
                 .iter()
                 .copied()
-                .filter(|change| !matches!(change, Change::FixLink { .. }))
+                .filter(|change| !matches!(change, Change::FixLink { .. } | Change::FixDevice { .. }))
                 .collect();
             if !rows.is_empty() {
                 if self.watch.is_none() {
@@ -261,7 +262,7 @@ impl Run<'_> {
                 }
                 self.attempts += 1;
                 let operations = lower(self.plan, &snapshot, &step);
-                let Some(wanted) = self.switch.commit(snapshot.root, operations).await? else {
+                let Some(committed) = self.switch.commit(snapshot.root, operations).await? else {
                     if Instant::now() >= give_up {
                         return Err(SyncError::Contended { attempts: self.attempts });
                     }
@@ -275,11 +276,17 @@ impl Run<'_> {
                     _ => None,
                 }));
                 progress.step(self.changes.len(), step.left);
-                self.applied(wanted).await?;
+                self.applied(committed.number).await?;
             }
-            give_up = self.switch.deadline();
+            // Somebody who undoes what is mended as fast as it is must not keep this going.
+            if mended && Instant::now() >= give_up {
+                return Err(SyncError::Contended { attempts: self.attempts });
+            }
+            if !mended {
+                give_up = self.switch.deadline();
+            }
             // What was mended may show more to do; what was put off or released is still to do.
-            let put_off = rows.len() + usize::from(mended) < step.changes.len();
+            let put_off = rows.len() < step.changes.len() && !mended;
             let released = rows.iter().any(|change| matches!(change, Change::ReleasePort { .. }));
             if step.left == 0 && !mended && !put_off && !released {
                 return Ok(Converged { kept: diff.kept, snapshot, is_final: false });
@@ -308,6 +315,15 @@ impl Run<'_> {
                     ensure_gateway(&self.switch.links, &spec).await.map_err(SwitchError::from)?;
                     self.changes.push(change.clone());
                     mended = true;
+                }
+                Change::FixDevice { device, mtu, datapath, .. } => {
+                    let link = self.switch.links.get(device.as_str()).await.map_err(SwitchError::from)?;
+                    if let Some(link) = link {
+                        let prepared = prepare(&self.switch.links, &link, *mtu, *datapath).await;
+                        prepared.map_err(SwitchError::from)?;
+                        self.changes.push(change.clone());
+                        mended = true;
+                    }
                 }
                 Change::RemovePort { port, gateway: Some(netns), .. } => {
                     let Ok(device) = port.parse::<PortName>() else { continue };
@@ -354,8 +370,8 @@ impl Run<'_> {
         };
         if !failing.is_empty() {
             // A tunnel that failed because its tuple was not free yet stays failed until the next reconfiguration.
-            if let Some(wanted) = switch.commit(end.snapshot.root, Vec::new()).await? {
-                self.applied(wanted).await?;
+            if let Some(committed) = switch.commit(end.snapshot.root, Vec::new()).await? {
+                self.applied(committed.number).await?;
             }
             warnings.clear();
             failing = outcome::failing(switch, plan, &switch.snapshot().await?, &mut warnings).await;

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ovs_mesh::link::{LinkError, Links, LinksOpenError};
+use ovs_mesh::link::{Link, LinkError, Links, LinksOpenError};
 use ovs_mesh::{
-    Announcer, AttachError, Attachment, BridgeName, Ctid, HostName, Plan, PlanError, PortName, Switch,
-    SwitchError, SwitchOptions, TenantName, Topology, attach, attached_for, detach,
+    AttachError, Attachment, Ctid, HostName, Plan, PlanError, PortName, Switch, SwitchError, SwitchOptions,
+    TenantName, Topology, attach_and_announce, attached_for, detach,
 };
 use tokio::time::{Instant, timeout};
 
@@ -113,7 +113,7 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
     };
     let all = links.list().await?;
     let found = all.iter().find(|link| link.name == call.device.as_str());
-    let linux = |link: &&ovs_mesh::link::Link| link.kind.as_deref() == Some("bridge");
+    let linux = |link: &&Link| link.kind.as_deref() == Some("bridge");
     let mut warnings: Vec<String> =
         own.iter().flat_map(Configuration::warnings).map(ToString::to_string).collect();
     let devices = Devices {
@@ -123,20 +123,26 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
     };
     let site = Site { topology, host, global: global.as_ref(), own: own.as_ref(), devices: &devices };
     let decision = decide(call, &site)?;
-    let enslaved = found
-        .and_then(|link| link.master)
-        .is_some_and(|master| all.iter().filter(linux).any(|bridge| bridge.index == master));
+    let master = found.and_then(|link| link.master);
+    let enslaved = all.iter().filter(linux).find(|bridge| Some(bridge.index) == master);
+    let enslaved = enslaved.map(|bridge| bridge.name.as_str());
     match &decision {
-        Decision::Attach { attachment, bridge, by: _ } => {
-            if enslaved {
-                links.set_master(call.device.as_str(), None).await?;
-            }
+        Decision::Attach { attachment, bridge: _, by: _ } => {
             let plan = Plan::new(topology, host)?;
             let switch = Switch::connect(switch).await?;
             if topology.container(&call.ctid).is_none() {
-                in_no_other_tenant(&switch, &plan, attachment).await?;
+                in_no_other_tenant(&switch, &plan, attachment, &all).await?;
             }
-            put(&switch, &plan, attachment, bridge, &mut warnings).await?;
+            if enslaved.is_some() {
+                links.set_master(call.device.as_str(), None).await?;
+            }
+            if let Err(error) = put(&switch, &plan, attachment, &mut warnings).await {
+                // Where it was, it worked.
+                if enslaved.is_some() {
+                    links.set_master(call.device.as_str(), enslaved).await?;
+                }
+                return Err(error.into());
+            }
         }
         Decision::Enslave { device, bridge, by: _, instead_of } => {
             warnings.extend(instead_of.iter().map(|tenant| {
@@ -154,10 +160,16 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
             links.set_master(device.as_str(), Some(bridge.as_str())).await?;
         }
         Decision::Detach { device } => {
-            if enslaved {
+            if enslaved.is_some() {
                 links.set_master(device.as_str(), None).await?;
             }
-            release(topology, switch, device).await?;
+            match release(topology, switch, device).await {
+                // It was on a Linux bridge, on a host that need not have Open vSwitch running.
+                Err(error) if enslaved.is_some() => {
+                    warnings.push(format!("not looked for on the switch: {error}"));
+                }
+                released => released?,
+            }
         }
         Decision::Routed { .. } => {}
     }
@@ -166,9 +178,18 @@ async fn carry_out(call: &Call, options: &HookOptions<'_>) -> Result<HookReport,
 
 /// A container that the topology does not place is in the tenant that its first interface joined, and in no other: two
 /// calls before its configuration is saved must not join what must never meet.
-async fn in_no_other_tenant(switch: &Switch, plan: &Plan, attachment: &Attachment) -> Result<(), HookError> {
+async fn in_no_other_tenant(
+    switch: &Switch,
+    plan: &Plan,
+    attachment: &Attachment,
+    all: &[Link],
+) -> Result<(), HookError> {
     let Some(ctid) = &attachment.ctid else { return Ok(()) };
-    let others = attached_for(switch, &plan.mesh, ctid).await?;
+    let mut others = attached_for(switch, &plan.mesh, ctid).await?;
+    // A row of the interface itself, or of one that is gone, says where the container was.
+    others.retain(|(other, _)| {
+        *other != attachment.device && all.iter().any(|link| link.name == other.as_str())
+    });
     match others.into_iter().find(|(_, tenant)| tenant.as_ref() != Some(&attachment.tenant)) {
         None => Ok(()),
         Some((other, tenant)) => Err(HookError::TwoTenants {
@@ -181,22 +202,17 @@ async fn in_no_other_tenant(switch: &Switch, plan: &Plan, attachment: &Attachmen
     }
 }
 
-/// Attaches and announces. An announcement that fails is no failure: what others know of the address ages.
+/// Attaches and announces.
 pub(crate) async fn put(
     switch: &Switch,
     plan: &Plan,
     attachment: &Attachment,
-    bridge: &BridgeName,
     warnings: &mut Vec<String>,
 ) -> Result<(), AttachError> {
-    let Some(mac) = attachment.mac else { return attach(switch, plan, attachment).await.map(drop) };
-    let announcer = Announcer::open(switch, bridge).await;
-    attach(switch, plan, attachment).await?;
-    let outcome = match announcer {
-        Ok(announcer) => announcer.announce(&attachment.device, mac).await,
-        Err(error) => Err(error),
-    };
-    warnings.extend(outcome.err().map(|error| format!("{mac} is not announced: {error}")));
+    let (_, silent) = attach_and_announce(switch, plan, attachment).await?;
+    let device = &attachment.device;
+    warnings
+        .extend(silent.map(|error| format!("the MAC address behind `{device}` is not announced: {error}")));
     Ok(())
 }
 

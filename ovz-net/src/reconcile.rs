@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ovs_mesh::link::{Link, Links};
-use ovs_mesh::{Attachment, BridgeName, Ctid, HostName, Plan, PortName, Switch, SwitchOptions, Topology};
+use ovs_mesh::{
+    AttachError, Attachment, BridgeName, Ctid, HostName, Plan, PortName, Switch, SwitchOptions, Topology,
+};
 
 use serde::Serialize;
 
@@ -42,7 +44,9 @@ impl fmt::Display for Unattached {
 pub struct Reconciled {
     /// The interfaces that are attached now and were not before.
     pub attached: Vec<Unattached>,
-    /// The interfaces that could not be attached, and those of the mesh's containers that may not be, and why.
+    /// The interfaces that could not be attached, and why.
+    pub failed: Vec<String>,
+    /// Those that may not be, and why, and what else should be known.
     pub problems: Vec<String>,
 }
 
@@ -94,12 +98,13 @@ pub async fn reconcile(
     plan: &Plan,
 ) -> Result<Reconciled, HookError> {
     let (found, problems) = unattached(options, switch).await?;
-    let mut done = Reconciled { attached: Vec::new(), problems };
+    let mut done = Reconciled { problems, ..Reconciled::default() };
     for unattached in found {
-        let Unattached { attachment, bridge } = &unattached;
-        match put(switch, plan, attachment, bridge, &mut done.problems).await {
+        match put(switch, plan, &unattached.attachment, &mut done.problems).await {
             Ok(()) => done.attached.push(unattached),
-            Err(error) => done.problems.push(error.to_string()),
+            // It went while this was at work.
+            Err(AttachError::NoDevice { .. }) => {}
+            Err(error) => done.failed.push(error.to_string()),
         }
     }
     Ok(done)

@@ -198,6 +198,11 @@ async fn a_gateway_survives_vswitchd() {
     let dir = lab.mesh.lab().plan().host(&host("h1")).unwrap().dir.clone();
     let pid = std::fs::read_to_string(dir.join("ovs-vswitchd.pid")).unwrap();
     lab.run("h1", &["kill", "-KILL", pid.trim()]);
+    let gone = Instant::now() + Duration::from_secs(10);
+    while std::path::Path::new(&format!("/proc/{}", pid.trim())).exists() {
+        assert!(Instant::now() < gone, "ovs-vswitchd is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(lab.run("h1/acme", &["ip", "address", "show", "eth0"]).contains("192.168.7.1/24"));
     let (dir, db) = (dir.display(), format!("unix:{}/db.sock", dir.display()));
     let pidfile = format!("--pidfile={dir}/ovs-vswitchd.pid");

@@ -219,6 +219,56 @@ async fn the_hook_needs_no_descriptors() {
     assert!(rows(&lab, "h1").contains(&"veth101.0".to_owned()));
 }
 
+/// A log daemon that does not read, and an output that takes nothing, hold up no container.
+#[tokio::test]
+async fn nobody_who_does_not_listen_holds_the_hook_up() {
+    let lab = two_hosts().await;
+    let vzctl = Vzctl::on(&lab, "h1");
+    vzctl.stop("101");
+    vzctl.make("101", &nic(0, Some("br-acme"), "192.168.7.11"));
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("log");
+    let _deaf = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let full = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.send_to(b"x", &path).is_ok() {}
+    let vznetcfg = lab.mesh.lab().plan().host(&host("h1")).unwrap().vznetcfg();
+    let script = format!(
+        "mount -t tmpfs none /dev
+         mknod -m 666 /dev/null c 1 3
+         mknod -m 666 /dev/full c 1 7
+         ln -s {} /dev/log
+         VEID=101 exec timeout 8 {} init veth veth101.0 > /dev/full",
+        path.display(),
+        vznetcfg.display()
+    );
+    let output = lab.output("h1", &["unshare", "--mount", "sh", "-ec", &script]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(rows(&lab, "h1").contains(&"veth101.0".to_owned()));
+}
+
+/// Two calls for one device, as a restore beside a start: both succeed, and the row stays.
+#[tokio::test]
+async fn two_hooks_for_one_device_do_not_defeat_each_other() {
+    let lab = two_hosts().await;
+    let vzctl = Vzctl::on(&lab, "h1");
+    let eth0 = nic(0, Some("br-acme"), "192.168.7.11");
+    let vznetcfg = lab.mesh.lab().plan().host(&host("h1")).unwrap().vznetcfg();
+    for round in 0..8 {
+        vzctl.stop("101");
+        vzctl.make("101", &eth0);
+        let call = ["env", "-i", "VEID=101", vznetcfg.to_str().unwrap(), "init", "veth", "veth101.0"];
+        let calls: Vec<_> = (0..3).map(|_| lab.command("h1", &call).0).collect();
+        for call in calls {
+            let output = call.wait_with_output().unwrap();
+            assert!(output.status.success(), "round {round}: {}", said(&output));
+        }
+        assert!(rows(&lab, "h1").contains(&"veth101.0".to_owned()), "round {round}: the row is gone");
+    }
+    vzctl.boot("101", &eth0);
+    assert!(lab.pings("101", "192.168.7.12", 1458));
+}
+
 /// Many at once lose nothing.
 #[tokio::test]
 async fn a_hundred_hooks_at_once_attach_a_hundred() {

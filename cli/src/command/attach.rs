@@ -1,6 +1,6 @@
 //! `ovsmesh attach` and `ovsmesh detach`
 
-use ovs_mesh::{Announcer, Attachment, Decision, PortName, attach, attached_for, detach as take_off};
+use ovs_mesh::{Attachment, Decision, PortName, attach_and_announce, attached_for, detach as take_off};
 use serde::Serialize;
 
 use crate::Exit;
@@ -13,17 +13,13 @@ pub(crate) async fn run(global: &Global, options: Attach) -> Result<Exit, Failur
     let switch = global.switch().await?;
     let Attach { device, tenant, ctid, mac } = options;
     let wanted = Attachment { device, tenant, ctid, mac, iface_id: None };
-    let decision = attach(&switch, &plan, &wanted).await?;
-    if let (Some(mac), Some(bridge)) = (mac, plan.bridge_of(&wanted.tenant)) {
-        let announced =
-            async { Announcer::open(&switch, &bridge.name).await?.announce(&wanted.device, mac).await };
-        if let Err(error) = announced.await {
-            anstream::eprintln!("warning: {mac} is not announced: {error}");
-        }
+    let (decision, silent) = attach_and_announce(&switch, &plan, &wanted).await?;
+    if let Some(error) = silent {
+        anstream::eprintln!("warning: the MAC address is not announced: {error}");
     }
     let text = match &decision {
         Decision::Nothing => format!("{} is on its bridge already", wanted.device),
-        Decision::Add { bridge } => format!("{} is on {bridge}", wanted.device),
+        Decision::Add { bridge } | Decision::Await { bridge } => format!("{} is on {bridge}", wanted.device),
         Decision::Replace { bridge, reason } => {
             format!("{} is on {bridge}; its old row was replaced: {reason}", wanted.device)
         }

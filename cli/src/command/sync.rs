@@ -1,7 +1,7 @@
 //! `ovsmesh sync`
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
@@ -36,7 +36,7 @@ pub(crate) async fn run(global: &Global, options: &Options) -> Result<Exit, Fail
     }
     let synced = sync_all(global, &goal, &switch, &Bar::new()).await?;
     output::print(global.format, &synced, &synced)?;
-    Ok(if synced.report.is_applied() { Exit::Done } else { Exit::NotApplied })
+    Ok(if synced.is_applied() { Exit::Done } else { Exit::NotApplied })
 }
 
 /// The mesh, then the containers that no hook has put on it.
@@ -47,9 +47,9 @@ async fn sync_all(
     progress: &dyn Progress,
 ) -> Result<Synced, Failure> {
     let mut report = sync(switch, &goal.plan, progress).await?;
-    let Reconciled { attached, problems } = reconcile(&goal.hook(global), switch, &goal.plan).await?;
+    let Reconciled { attached, failed, problems } = reconcile(&goal.hook(global), switch, &goal.plan).await?;
     report.warnings.extend(problems);
-    Ok(Synced { report, attached })
+    Ok(Synced { report, attached, unattached: failed })
 }
 
 /// How long after a change the switch is left to settle.
@@ -102,13 +102,19 @@ async fn watch(global: &Global, mut goal: Goal) -> Result<Exit, Failure> {
 async fn serve(global: &Global, goal: &Goal, edits: &mut mpsc::UnboundedReceiver<()>) -> Result<(), Failure> {
     let switch = global.switch().await?;
     let mut rows = switch.watch_rows().await?;
+    let mut told = Vec::new();
     loop {
         // What changes from here on is a reason for another round, also what this one changes itself: somebody else may
         // have changed it back.
         rows.settle()?;
-        round(global, goal, &switch).await?;
+        round(global, goal, &switch, &mut told).await?;
         tokio::select! {
-            changed = rows.changed(Instant::now() + PERIOD) => { changed?; }
+            changed = rows.changed(Instant::now() + PERIOD) => {
+                // Nothing for a while: also what the watch of the file may have missed is looked at.
+                if !changed? {
+                    return Ok(());
+                }
+            }
             _ = edits.recv() => {
                 sleep(SETTLE).await;
                 while edits.try_recv().is_ok() {}
@@ -119,33 +125,42 @@ async fn serve(global: &Global, goal: &Goal, edits: &mut mpsc::UnboundedReceiver
     }
 }
 
-/// One sync; only what it changed, or could not, is printed.
-async fn round(global: &Global, goal: &Goal, switch: &Switch) -> Result<(), Failure> {
+/// One sync; printed where it changed something, or where what it could not do, or warns of, is not what was told last.
+async fn round(global: &Global, goal: &Goal, switch: &Switch, told: &mut Vec<String>) -> Result<(), Failure> {
     let synced = sync_all(global, goal, switch, &()).await?;
-    let Report { changes, failing, .. } = &synced.report;
-    if !(changes.is_empty() && failing.is_empty() && synced.attached.is_empty()) {
+    let Report { changes, failing, warnings, .. } = &synced.report;
+    let news = failing.iter().map(|object| format!("{} {}", object.name, object.state));
+    let news: Vec<String> = news.chain(synced.unattached.clone()).chain(warnings.clone()).collect();
+    if !(changes.is_empty() && synced.attached.is_empty()) || news != *told {
         output::print(global.format, &synced, &synced)?;
     }
+    *told = news;
     Ok(())
 }
 
-/// The directory is watched, not the file: editors and configuration managers replace files.
+/// The directory is watched, not the file: editors and configuration managers replace files. A file that is a link is
+/// watched at both ends.
 fn watch_file(path: &Path) -> Result<(notify::RecommendedWatcher, mpsc::UnboundedReceiver<()>), Failure> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let failed = |source| Failure::Watch { path: path.to_owned(), source };
-    let name = path.file_name().map(std::ffi::OsStr::to_owned);
+    let mut files = vec![path.to_owned()];
+    files.extend(path.canonicalize().ok().filter(|target| target != path));
+    let names: Vec<_> =
+        files.iter().filter_map(|file| file.file_name().map(std::ffi::OsStr::to_owned)).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let concerns = |event: &notify::Event| {
-            !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref())
-        };
+        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| names.iter().any(|own| own == name));
+        let concerns = |event: &notify::Event| !event.kind.is_access() && event.paths.iter().any(ours);
         if event.is_ok_and(|event| concerns(&event)) {
             // Nobody listens any more only when the program ends.
             let _ = sender.send(());
         }
     })
     .map_err(failed)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
+    for file in &files {
+        let directory =
+            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
+    }
     Ok((watcher, receiver))
 }
 
@@ -201,6 +216,14 @@ struct Synced {
     report: Report,
     /// Containers that no hook had attached.
     attached: Vec<Unattached>,
+    /// Why others could not be.
+    unattached: Vec<String>,
+}
+
+impl Synced {
+    fn is_applied(&self) -> bool {
+        self.report.is_applied() && self.unattached.is_empty()
+    }
 }
 
 impl fmt::Display for Synced {
@@ -210,12 +233,16 @@ impl fmt::Display for Synced {
         for object in failing {
             writeln!(f, "! {:7} {} {}: {}", object.kind.as_str(), object.bridge, object.name, object.state)?;
         }
+        for reason in &self.unattached {
+            writeln!(f, "! container {reason}")?;
+        }
         for warning in warnings {
             writeln!(f, "warning: {warning}")?;
         }
+        let failing = failing.len() + self.unattached.len();
         let changed = changes.len() + self.attached.len();
         let transactions = *transactions as usize + self.attached.len();
-        let what = match (changed, failing.len()) {
+        let what = match (changed, failing) {
             (0, 0) => "converged, nothing to change".to_owned(),
             (changed, 0) => {
                 let transactions = count(transactions, "transaction");

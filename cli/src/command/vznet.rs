@@ -1,9 +1,9 @@
 //! `ovsmesh vznet`: OpenVZ's network hook.
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixDatagram;
 
 use ovz_net::{Call, Decision, HookOptions, HookReport, hook};
-use syslog::Facility;
 
 use super::vznet_install;
 use crate::args::{Global, Vznet, VznetCommand};
@@ -19,7 +19,10 @@ pub(crate) async fn run(global: &Global, options: Vznet) -> Result<Exit, Failure
             match call(global, words).await {
                 Ok(text) => {
                     log(&format!("{shown}: {text}"), false);
-                    output::write(format_args!("{text}"))?;
+                    // It is done, whether or not somebody can be told.
+                    if let Err(failure) = output::write(format_args!("{text}")) {
+                        log(&failure.text(), true);
+                    }
                     Ok(Exit::Done)
                 }
                 Err(failure) => {
@@ -55,15 +58,14 @@ async fn call(global: &Global, words: Vec<OsString>) -> Result<String, Failure> 
     })
 }
 
-/// To syslog(3), where there is one; nothing depends on it.
+/// To syslog(3), where there is one; nothing depends on it, and nothing waits for it: a log daemon that does not read must
+/// not hold up a container.
 fn log(text: &str, is_error: bool) {
-    let formatter = syslog::Formatter3164 {
-        facility: Facility::LOG_DAEMON,
-        hostname: None,
-        process: "ovsmesh".to_owned(),
-        pid: std::process::id(),
-    };
-    if let Ok(mut logger) = syslog::unix(formatter) {
-        let _ = if is_error { logger.err(text) } else { logger.info(text) };
+    // RFC 3164, facility daemon, severity error or informational; the log daemon adds the time.
+    let priority = if is_error { 3 << 3 | 3 } else { 3 << 3 | 6 };
+    let message = format!("<{priority}>ovsmesh[{}]: {text}", std::process::id());
+    if let Ok(socket) = UnixDatagram::unbound() {
+        let _ = socket.set_nonblocking(true);
+        let _ = socket.send_to(message.as_bytes(), "/dev/log");
     }
 }

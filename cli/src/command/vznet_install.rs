@@ -10,12 +10,11 @@ use ovz_net::{
 };
 
 use crate::Exit;
-use crate::args::{Format, Global, VznetInstall, VznetUninstall};
+use crate::args::{Global, VznetInstall, VznetUninstall};
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) fn install(global: &Global, options: VznetInstall) -> Result<Exit, Failure> {
-    printable(global)?;
     let VznetInstall { root, program, dry_run } = options;
     let own = || std::env::current_exe().map_err(|source| Failure::Program { source });
     let options = InstallOptions {
@@ -35,7 +34,6 @@ pub(crate) fn install(global: &Global, options: VznetInstall) -> Result<Exit, Fa
 }
 
 pub(crate) fn uninstall(global: &Global, options: &VznetUninstall) -> Result<Exit, Failure> {
-    printable(global)?;
     let VznetUninstall { root, dry_run } = options;
     let report = ovz_net::uninstall(root, *dry_run)?;
     output::print(global.format, &UninstallText(&report), &report)?;
@@ -50,15 +48,6 @@ pub(crate) fn uninstall(global: &Global, options: &VznetUninstall) -> Result<Exi
     } else {
         Exit::Done
     })
-}
-
-/// Before anything is changed.
-fn printable(global: &Global) -> Result<(), Failure> {
-    match global.format {
-        Format::Text | Format::Json => Ok(()),
-        Format::OvsVsctl => Err(Failure::Format { format: "ovs-vsctl", command: "plan" }),
-        Format::Junit => Err(Failure::Format { format: "junit", command: "verify" }),
-    }
 }
 
 /// OpenVZ runs the hook wherever it is itself.

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{AttachError, Attachment};
 use crate::lower::attached_ids;
-use crate::names::BridgeName;
-use crate::plan::{CTID_ID, Plan};
+use crate::names::{BridgeName, PortName};
+use crate::plan::{CTID_ID, Plan, TENANT_ID};
 use crate::snapshot::{Opening, PortRole, PortRow, Snapshot, StringMap};
 
 /// What attaching takes.
@@ -14,6 +14,11 @@ use crate::snapshot::{Opening, PortRole, PortRow, Snapshot, StringMap};
 pub enum Decision {
     /// The row is there, on the right bridge, for this very device.
     Nothing,
+    /// The row is there, and ovs-vswitchd is about to come to it.
+    Await {
+        /// The bridge.
+        bridge: BridgeName,
+    },
     /// No row is in the way.
     Add {
         /// The bridge.
@@ -59,8 +64,21 @@ pub fn decide(
         let owner = crate::snapshot::owner_of(&row.external_ids);
         return Err(AttachError::ForeignBridge { bridge: bridge.name.clone(), owner });
     }
+    // The topology has changed and no sync has run: its ports are still another tenant's.
+    let holder = row.external_ids.get(TENANT_ID).map(String::as_str).unwrap_or_default();
+    if holder != tenant.as_str() {
+        let (bridge, holder) = (bridge.name.clone(), holder.to_owned());
+        return Err(AttachError::OtherTenantsBridge { bridge, tenant: tenant.clone(), holder });
+    }
     let Some(port) = snapshot.ports.values().find(|port| port.name == device.as_str()) else {
-        return Ok(Decision::Add { bridge: bridge.name.clone() });
+        return match holder_of(snapshot, device) {
+            None => Ok(Decision::Add { bridge: bridge.name.clone() }),
+            Some((on, port)) => Err(AttachError::ForeignPort {
+                device: device.clone(),
+                bridge: on.to_owned(),
+                owner: format!("port `{}`", port.name),
+            }),
+        };
     };
     let on = snapshot.bridges.values().find(|row| row.ports.contains(&port.uuid));
     let on = on.map_or("", |row| row.name.as_str());
@@ -82,8 +100,20 @@ pub fn decide(
     match interface {
         Some(row) if row.error.is_some() => replace(row.error.clone().unwrap_or_default()),
         Some(row) if row.opening == Opening::Done => Ok(Decision::Nothing),
+        // Another call for the same device has written it a moment ago.
+        Some(row) if row.opening == Opening::Pending && snapshot.cur_cfg < snapshot.next_cfg => {
+            Ok(Decision::Await { bridge: bridge.name.clone() })
+        }
         _ => replace("ovs-vswitchd has not opened it".to_owned()),
     }
+}
+
+/// The port, of another name, that has the device as one of its interfaces: a bond has several.
+fn holder_of<'a>(snapshot: &'a Snapshot, device: &PortName) -> Option<(&'a str, &'a PortRow)> {
+    let interface = snapshot.interfaces.values().find(|row| row.name == device.as_str())?;
+    let port = snapshot.ports.values().find(|port| port.interfaces.contains(&interface.uuid))?;
+    let bridge = snapshot.bridges.values().find(|row| row.ports.contains(&port.uuid));
+    Some((bridge.map_or("", |row| row.name.as_str()), port))
 }
 
 /// Whether a port has these ids, and no other that would give it another part in the mesh.

@@ -4,18 +4,18 @@
 //! back, or it passes no packets. Only its own row knows of it, so the row stays meanwhile: its interface gets a type that
 //! no Open vSwitch has ([`RELEASED`]), and its own type back in the next step, on the bridge where it belongs.
 
-use super::{Change, Differ, owned_ids};
+use super::{Change, Differ, HostDevice, owned_ids};
 use crate::plan::{Bridge, IFINDEX_ID};
 use crate::snapshot::{BridgeRow, InterfaceRow, PortRow, RELEASED};
 
 /// What the host says of a port's device.
-enum Device {
-    /// Nobody has looked.
+enum Device<'a> {
+    /// It cannot be seen from here.
     Unknown,
     /// There is none of that name.
     Gone,
-    /// It is there, with this index.
-    Here(u32),
+    /// It is there.
+    Here(&'a HostDevice),
 }
 
 impl Differ<'_> {
@@ -26,23 +26,27 @@ impl Differ<'_> {
         let home = self.plan.bridges.iter().find(|bridge| bridge.tenant.as_str() == tenant);
         let device = match &self.devices.devices {
             None => Device::Unknown,
-            Some(devices) => devices.get(&port.name).map_or(Device::Gone, |index| Device::Here(*index)),
+            Some(devices) => devices.get(&port.name).map_or(Device::Gone, Device::Here),
         };
         let Some(interface) = self.snapshot.only_interface(port) else {
             return self.remove(&on.name, port, "an attached interface's port has exactly one interface");
         };
-        let (home, index) = match (home, device) {
+        let (home, device) = match (home, device) {
             (_, Device::Gone) => return self.remove(&on.name, port, "its device is gone"),
+            (_, Device::Here(HostDevice { linux_bridge: Some(other), .. })) => {
+                return self.remove(&on.name, port, format!("its device is on the Linux bridge {other}"));
+            }
             (None, _) => {
                 let reason = format!("the topology has no tenant {tenant} on this host");
                 return self.remove(&on.name, port, reason);
             }
-            (Some(home), Device::Here(index)) => (home, Some(index)),
+            (Some(home), Device::Here(device)) => (home, Some(device)),
             (Some(home), Device::Unknown) => (home, None),
         };
-        match index {
-            Some(index) if interface.kind == RELEASED => self.take(home, on, port, interface, index),
-            _ => match misfit(home, on, port, interface, index) {
+        self.device(home, port, device);
+        match device {
+            Some(device) if interface.kind == RELEASED => self.take(home, on, port, interface, device.index),
+            _ => match misfit(home, on, port, interface, device.map(|device| device.index)) {
                 Some(reason) => self.push(Change::ReleasePort {
                     bridge: on.name.clone(),
                     port: port.name.clone(),
@@ -52,6 +56,28 @@ impl Differ<'_> {
                 }),
                 None => self.port_columns(home, port, &owned_ids(self.plan, &home.tenant), false),
             },
+        }
+    }
+
+    /// The device itself: up, with its tenant's MTU.
+    fn device(&mut self, home: &Bridge, port: &PortRow, device: Option<&HostDevice>) {
+        let Some(HostDevice { index: _, mtu, up, linux_bridge: _ }) = device else { return };
+        let mut problems = Vec::new();
+        if *mtu != u32::from(home.mtu) {
+            problems.push(format!("MTU {mtu} → {}", home.mtu));
+        }
+        if !up {
+            problems.push("down → up".to_owned());
+        }
+        let Ok(name) = port.name.parse() else { return };
+        if !problems.is_empty() {
+            self.push(Change::FixDevice {
+                bridge: home.name.clone(),
+                device: name,
+                mtu: home.mtu,
+                datapath: home.datapath,
+                problems,
+            });
         }
     }
 

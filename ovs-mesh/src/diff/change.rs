@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::names::{BridgeName, NetnsName, TenantName};
+use crate::names::{BridgeName, NetnsName, PortName, TenantName};
 use crate::plan::{GatewayPort, Tunnel};
 use crate::snapshot::{EffectiveTuple, StringMap};
 use crate::topology::Datapath;
@@ -138,6 +138,19 @@ pub enum Change {
         /// The columns.
         columns: Vec<ColumnChange>,
     },
+    /// An attached interface's device is not as planned.
+    FixDevice {
+        /// The bridge it is on.
+        bridge: BridgeName,
+        /// The device.
+        device: PortName,
+        /// The MTU that it gets, in bytes.
+        mtu: u16,
+        /// The datapath that its packets pass.
+        datapath: Datapath,
+        /// What is not as planned.
+        problems: Vec<String>,
+    },
     /// A port of ours is not as planned and cannot be mended in place, or not planned at all.
     RemovePort {
         /// The bridge it is on.
@@ -230,6 +243,9 @@ impl fmt::Display for Change {
             }
             Self::ChangePort { bridge, port, columns } => {
                 write!(f, "~ port    {bridge} {port}: {}", columns_text(columns))
+            }
+            Self::FixDevice { bridge, device, mtu: _, datapath: _, problems } => {
+                write!(f, "~ link    {bridge} {device}: {}", problems.join("; "))
             }
             Self::RemovePort { bridge, port, row: _, tuple: _, gateway: _, reason } => {
                 write!(f, "- port    {bridge} {port}: {reason}")

@@ -51,20 +51,25 @@ impl Diff {
                 _ => {}
             }
         }
-        let mut removals = 0;
+        // On a bridge that keeps ports for a later step, nothing new is connected: they may be another tenant's.
         let mut full: HashSet<&str> = HashSet::new();
+        let mut removals = 0;
+        for change in &self.changes {
+            if let Change::RemovePort { bridge, .. } = change {
+                removals += 1;
+                if removals > max_removals {
+                    full.insert(bridge);
+                }
+            }
+        }
+        let mut removals = 0;
         let mut blocked: HashSet<&str> = HashSet::new();
         let mut changes = Vec::new();
         for change in &self.changes {
             let fits = match change {
-                Change::RemovePort { bridge, .. } => {
-                    let fits = removals < max_removals;
-                    if fits {
-                        removals += 1;
-                    } else {
-                        full.insert(bridge);
-                    }
-                    fits
+                Change::RemovePort { .. } => {
+                    removals += 1;
+                    removals <= max_removals
                 }
                 Change::RemoveBridge { bridge, .. } => !full.contains(bridge.as_str()),
                 Change::AddBridge { bridge, .. } => {
@@ -75,17 +80,24 @@ impl Diff {
                     free
                 }
                 Change::AddTunnel { bridge, tunnel, .. } => {
-                    !blocked.contains(bridge.as_str())
+                    !full.contains(bridge.as_str())
+                        && !blocked.contains(bridge.as_str())
                         && !names.contains(tunnel.port.as_str())
                         && !tuples.contains(&tunnel.tuple.effective())
                 }
                 Change::AddGateway { bridge, gateway, .. } => {
-                    !blocked.contains(bridge.as_str()) && !names.contains(gateway.port.as_str())
+                    !full.contains(bridge.as_str())
+                        && !blocked.contains(bridge.as_str())
+                        && !names.contains(gateway.port.as_str())
                 }
-                Change::TakePort { bridge, .. } => !blocked.contains(bridge.as_str()),
+                Change::TakePort { bridge, .. } => {
+                    !full.contains(bridge.as_str()) && !blocked.contains(bridge.as_str())
+                }
+                // What it says of its tenant stays true of all that is on it.
+                Change::ChangeBridge { bridge, .. } => !full.contains(bridge.as_str()),
                 Change::ReleasePort { .. }
-                | Change::ChangeBridge { .. }
                 | Change::ChangePort { .. }
+                | Change::FixDevice { .. }
                 | Change::FixLink { .. } => true,
             };
             if fits {

@@ -184,8 +184,9 @@ fn attached_interfaces_follow_their_devices_and_tenants() {
     converge(&mut database, &plan, AT_ONCE).unwrap();
     let foreign = Foreign::container();
     database.attach(&foreign, &plan);
+    let device = |index| HostDevice { index, mtu: 1458, up: true, linux_bridge: None };
     let with = |devices: &[(&str, u32)]| HostDevices {
-        devices: Some(devices.iter().map(|(name, index)| ((*name).to_owned(), *index)).collect()),
+        devices: Some(devices.iter().map(|(name, index)| ((*name).to_owned(), device(*index))).collect()),
         ..HostDevices::default()
     };
     let lines = |database: &Database, devices: &HostDevices| -> Vec<String> {
@@ -221,4 +222,67 @@ fn attached_interfaces_follow_their_devices_and_tenants() {
     assert_eq!(database.interface_mut("veth777.0").kind, "");
     let bridges: Vec<&str> = database.snapshot.bridges.values().map(|row| row.name.as_str()).collect();
     assert_eq!(bridges, ["br-new"]);
+}
+
+/// A device is up and has its tenant's MTU; one that is on a Linux bridge too would join the two.
+#[test]
+fn attached_devices_are_as_their_tenant_wants_them() {
+    let plan = plan(&two_hosts(7, "acme"));
+    let mut database = Database::default();
+    converge(&mut database, &plan, AT_ONCE).unwrap();
+    database.attach(&Foreign::container(), &plan);
+    let lines = |device: HostDevice| -> Vec<String> {
+        let devices = Some(HashMap::from([("veth777.0".to_owned(), device)]));
+        let devices = HostDevices { devices, ..HostDevices::default() };
+        Diff::new(&plan, &database.snapshot, &devices)
+            .unwrap()
+            .changes
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let good = HostDevice { index: 9, mtu: 1458, up: true, linux_bridge: None };
+    assert_eq!(
+        lines(HostDevice { mtu: 1500, up: false, ..good.clone() }),
+        ["~ link    br-acme veth777.0: MTU 1500 → 1458; down → up"]
+    );
+    assert_eq!(
+        lines(HostDevice { linux_bridge: Some("vmbr0".to_owned()), ..good }),
+        ["- port    br-acme veth777.0: its device is on the Linux bridge vmbr0"]
+    );
+}
+
+proptest! {
+    /// A tenant that takes over another's bridge never has a tunnel on it beside one of the other's, however few
+    /// removals a step may have.
+    #[test]
+    fn no_step_joins_two_tenants(hosts in 3_usize..9, max_removals in 1_usize..6) {
+        let topology = |tenant: &str, key: u32| -> Topology {
+            let mut text = "mesh = { name = \"m\", underlay_mtu = 1500 }\n".to_owned();
+            for host in 0..hosts {
+                let _ = write!(text, "[[host]]\nname = \"h{host}\"\nunderlay_ip = \"10.0.0.{}\"\n", host + 1);
+            }
+            let _ = write!(
+                text,
+                "[[tenant]]\nname = \"{tenant}\"\nkey = {key}\nbridge = \"br-shared\"\nsubnet = \"10.1.0.0/24\"\n\
+                 gateways = {{ h0 = \"10.1.0.1\" }}\n"
+            );
+            text.parse().unwrap()
+        };
+        let mut database = Database::default();
+        converge(&mut database, &plan(&topology("old", 7)), AT_ONCE).unwrap();
+        let new = plan(&topology("new", 8));
+        for _ in 0..20 {
+            let diff = Diff::new(&new, &database.snapshot, &HostDevices::default()).unwrap();
+            if diff.is_empty() {
+                break;
+            }
+            let step = diff.next_step(max_removals);
+            database.transact(&lower(&new, &database.snapshot, &step)).unwrap();
+            let keys: HashSet<u32> =
+                database.snapshot.interfaces.values().filter_map(|row| row.effective_tuple()?.key).collect();
+            prop_assert!(keys.len() <= 1, "two tenants on one bridge: {keys:?}");
+        }
+        prop_assert!(database.holds(&new));
+    }
 }

@@ -62,6 +62,8 @@ pub enum GatewayDiffers {
     InnerDown,
     /// `lo` is down inside.
     LoopbackDown,
+    /// The host's own network stack listens on the end on the host, on the userspace datapath.
+    KernelListens,
     /// The end on the host does not carry the alias that says whose it is.
     Unmarked,
     /// The end inside leaves transmit checksums to its device on the userspace datapath.
@@ -85,6 +87,7 @@ impl fmt::Display for GatewayDiffers {
             Self::HostDown => f.write_str("the end on the host is down"),
             Self::InnerDown => f.write_str("the end inside is down"),
             Self::LoopbackDown => f.write_str("lo is down inside"),
+            Self::KernelListens => f.write_str("the host's own network stack listens on it"),
             Self::Unmarked => f.write_str("the end on the host is not marked as the gateway's"),
             Self::ChecksumOffload => {
                 f.write_str("the end inside leaves checksums to a device that adds none")
@@ -267,11 +270,13 @@ async fn look(host: &Links, spec: &GatewaySpec) -> Result<Seen, GatewayError> {
     };
     let links = Links::open_in(&netns)?;
     // The two ends live in two namespaces, and no read covers both: what was there before and after is what counts.
+    let looked = Instant::now();
     let (host_link, inner_link) = loop {
         let before = host.get(spec.host_device.as_str()).await?;
         let inner = links.get(&spec.device).await?;
         let after = host.get(spec.host_device.as_str()).await?;
-        if before.map(|link| link.index) == after.as_ref().map(|link| link.index) {
+        let same = before.map(|link| link.index) == after.as_ref().map(|link| link.index);
+        if same || looked.elapsed() > DEADLINE {
             break (after, inner);
         }
     };
@@ -280,6 +285,9 @@ async fn look(host: &Links, spec: &GatewaySpec) -> Result<Seen, GatewayError> {
         (None, None) => differs.push(GatewayDiffers::PairAbsent),
         (Some(outer), Some(inner)) if belong_together(outer, inner) => {
             compare_pair(spec, outer, inner, &mut differs);
+            if !spec.checksum_offload && !host.is_kernel_off(spec.host_device.as_str())? {
+                differs.push(GatewayDiffers::KernelListens);
+            }
             if !spec.checksum_offload && features(Some(&netns), &spec.device).await?.tx_checksum() {
                 differs.push(GatewayDiffers::ChecksumOffload);
             }
@@ -367,6 +375,7 @@ async fn mend(
         GatewayDiffers::HostDown => host.set_up(outer).await?,
         GatewayDiffers::InnerDown => inside.set_up(inner).await?,
         GatewayDiffers::LoopbackDown => inside.set_up("lo").await?,
+        GatewayDiffers::KernelListens => host.keep_kernel_off(outer)?,
         GatewayDiffers::Unmarked => host.set_alias(outer, &alias(&spec.netns)).await?,
         GatewayDiffers::ChecksumOffload => return Ok(set_tx_checksum(Some(netns), inner, false).await?),
         GatewayDiffers::AddressAbsent => return Ok(inside.add_address(inner, spec.address).await?),

@@ -31,6 +31,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Links {
     handle: Handle,
     netns: Option<NetnsName>,
+    /// The namespace itself, where it is not this process's.
+    inside: Option<Netns>,
     deadline: Duration,
 }
 
@@ -44,14 +46,15 @@ impl Links {
     /// The devices of another namespace. Call it in a tokio runtime with I/O and time.
     pub fn open_in(netns: &Netns) -> Result<Self, LinksOpenError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(LinksOpenError::NoRuntime)?;
-        netns.run(|| Self::connect(&runtime, Some(netns.name().clone())))?
+        netns.run(|| Self::connect(&runtime, Some(netns)))?
     }
 
-    fn connect(runtime: &tokio::runtime::Handle, netns: Option<NetnsName>) -> Result<Self, LinksOpenError> {
+    fn connect(runtime: &tokio::runtime::Handle, netns: Option<&Netns>) -> Result<Self, LinksOpenError> {
         let _entered = runtime.enter();
         let (connection, handle, _) = rtnetlink::new_connection().map_err(LinksOpenError::Socket)?;
         runtime.spawn(connection);
-        Ok(Self { handle, netns, deadline: DEADLINE })
+        let name = netns.map(|netns| netns.name().clone());
+        Ok(Self { handle, netns: name, inside: netns.cloned(), deadline: DEADLINE })
     }
 
     /// The same connection with another deadline for each request; 10 s unless told.
@@ -172,6 +175,57 @@ impl Links {
     /// Sets the MTU, in bytes.
     pub async fn set_mtu(&self, name: &str, mtu: u32) -> Result<(), LinkError> {
         self.change("set the MTU of", name, LinkUnspec::new_with_name(name).mtu(mtu).build()).await
+    }
+
+    /// Keeps the host's own network stack from what comes in by a device.
+    ///
+    /// The userspace datapath takes a copy of each frame (packet(7)); the kernel goes on with the original, and so would
+    /// answer for the host's addresses, and route, to whom a tenant's bridge must shield. On the kernel's datapath it
+    /// never sees the frames, and this is not needed. Addresses are strictly those of the path back (`rp_filter`, of
+    /// which a device without routes has none), ARP is not answered, nothing is forwarded, IPv6 is off
+    /// (ip-sysctl, `/proc/sys/net`).
+    pub fn keep_kernel_off(&self, name: &str) -> Result<(), LinkError> {
+        let step = "keep the host's network stack off";
+        self.settings(step, name, |path, value| std::fs::write(path, value).map(|()| true)).map(drop)
+    }
+
+    /// Whether [`Links::keep_kernel_off`] has been called for a device, and nobody has undone it.
+    pub fn is_kernel_off(&self, name: &str) -> Result<bool, LinkError> {
+        self.settings("read the settings of", name, |path, value| {
+            std::fs::read_to_string(path).map(|found| found.trim() == value)
+        })
+    }
+
+    /// Goes through the settings that keep the kernel off a device; whether all are.
+    fn settings(
+        &self,
+        step: &'static str,
+        name: &str,
+        each: impl Fn(&str, &str) -> io::Result<bool> + Send + Sync,
+    ) -> Result<bool, LinkError> {
+        const SETTINGS: [(&str, &str, &str); 4] = [
+            ("ipv6", "disable_ipv6", "1"),
+            ("ipv4", "rp_filter", "1"),
+            ("ipv4", "arp_ignore", "8"),
+            ("ipv4", "forwarding", "0"),
+        ];
+        let all = || {
+            let mut all = true;
+            for (family, setting, value) in SETTINGS {
+                match each(&format!("/proc/sys/net/{family}/conf/{name}/{setting}"), value) {
+                    // A kernel without IPv6 has no such setting.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && family == "ipv6" => {}
+                    result => all &= result?,
+                }
+            }
+            Ok(all)
+        };
+        let done = match &self.inside {
+            // `/proc/sys/net` is that of the thread's own namespace.
+            Some(netns) => netns.run(all).unwrap_or_else(|error| Err(io::Error::other(error))),
+            None => all(),
+        };
+        done.map_err(|source| LinkError::Kernel { step, device: self.device(name), source })
     }
 
     /// Sets the Ethernet address.

@@ -45,9 +45,11 @@ pub(super) async fn failing(
     let listed = listed(switch, warnings).await;
     warnings.extend(underlay_warnings(switch, plan, snapshot).await);
     let objects = assess(plan, snapshot, &Diff::default(), listed.as_deref());
-    let failing = objects
-        .into_iter()
-        .filter(|object| object.kind != ObjectKind::Container && object.state != State::Applied);
+    let failing = objects.into_iter().filter(|object| match object.kind {
+        // What is not planned is somebody's business only where it is there and does not work.
+        ObjectKind::Container => matches!(object.state, State::Failing { .. }),
+        _ => object.state != State::Applied,
+    });
     failing.collect()
 }
 

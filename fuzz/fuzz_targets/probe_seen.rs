@@ -1,0 +1,26 @@
+//! Frames never panic who listens, and what a probe takes for its own says so itself: it carries the run's mark.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ovs_mesh::isolation::{Content, Cookie, Seen};
+use ovs_mesh::parse_gre;
+
+fuzz_target!(|frame: &[u8]| {
+    let cookie = Cookie::new(u64::from_be_bytes(*b"ovsmesh!"), 0);
+    let gre = parse_gre(frame);
+    let Some(seen) = Seen::parse(frame, cookie) else { return };
+    assert_eq!(
+        seen.outer.map(|outer| (outer.src, outer.dst, outer.key)),
+        gre.map(|gre| (gre.src, gre.dst, gre.key))
+    );
+    if let Content::Own { mark, .. } | Content::EchoReply(mark) = seen.content {
+        let written = cookie.write(mark);
+        assert!(frame.windows(written.len()).any(|window| window == written));
+    }
+    // Another run's, or another host's, is not its own.
+    for other in [Cookie::new(0, 0), Cookie::new(u64::from_be_bytes(*b"ovsmesh!"), 1)] {
+        let other = Seen::parse(frame, other).map(|seen| seen.content);
+        let is_one = matches!(other, Some(Content::Own { .. } | Content::EchoReply(_)));
+        assert!(!is_one || matches!(seen.content, Content::Own { .. } | Content::EchoReply(_)));
+    }
+});

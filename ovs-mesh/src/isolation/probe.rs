@@ -1,0 +1,281 @@
+//! Live packets: that every address of a tenant answers where it should, and that nothing of a tenant's gets elsewhere.
+//!
+//! A run writes no row and makes no device, port, flow or address, so that nothing of it can be left behind, also where it
+//! is killed. What it sends it gives to the tenants' bridges as a controller would (packet-out, through the bridge's flows),
+//! from the bridge's own MAC address; what becomes of that it hears with one packet socket on all devices of the host,
+//! behind a filter in the kernel. It needs nothing inside containers.
+//!
+//! | question | to | proves |
+//! | --- | --- | --- |
+//! | ARP probe (RFC 5227), for IPv6 a solicitation from `::` (RFC 4862), short, to all | each container and gateway of the tenant | that it answers, with the MAC address that it is known by, by the port or from the host where it should be, and nobody else does |
+//! | the same to addresses that only other tenants have | nobody | that they stay silent here |
+//! | the same at the tenant's MTU, to the one who answered | each container and gateway | the way there at full MTU |
+//! | ICMP echo at the tenant's MTU, not to be cut, from the gateway's device, if this host has one | each other container and gateway | the way there and back at full MTU |
+//!
+//! Every frame carries a mark in its padding. One that is met with it at a port of another tenant's, at a device that is
+//! nobody's, on the wire with another key, to another machine or in another wrapping, or on its way back, is a breach: so
+//! are answers by another tenant's way. On the wire, of each short question one copy must leave for each peer; one that is
+//! missing, or there twice, is only degraded, for the tenant's frames still stay with the tenant.
+//!
+//! **How much is sent.** In a tenant with *n* addresses, *f* addresses of others' (at most [`ProbeOptions::foreign`]) and
+//! *p* peers, where all is well: *n + f* short questions (each a copy to every local port and each peer), *n* long ones and,
+//! from a gateway, *n − 1* echo requests. What is not answered is asked [`ProbeOptions::tries`] times, so at most *tries*
+//! times as much, and twice the echo requests. There are never more than [`ProbeOptions::at_once`] questions without an
+//! answer, nor two frames within [`ProbeOptions::gap`].
+//!
+//! **What stays.** Bridges learn their own bridges' MAC addresses, as of anything that sends. The questions have no sender
+//! that a neighbour table could hold. An echo request has: the gateway and who answers it may then know each other's
+//! (true) addresses, as after any other packet between them.
+//!
+//! **What it cannot see.** Frames that no packet socket sees: of DPDK's and `AF_XDP`'s devices; the tunnels over an underlay
+//! whose devices carry no Ethernet frames. An IPv6 neighbour advertisement does not say whom it answers: while several
+//! hosts probe one tenant at once, a long question may seem answered that was not; echo requests tell. An IPv6 address that
+//! is being configured at that moment (RFC 4862 section 5.4) can take a solicitation for a duplicate's.
+
+mod asks;
+mod cookie;
+mod ear;
+mod facts;
+mod filter;
+mod frames;
+mod judge;
+mod met;
+mod run;
+mod seen;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::time::{Instant, sleep_until};
+
+pub use cookie::{Cookie, Mark, Stage};
+pub use seen::{Content, Outer, Seen};
+
+use self::ear::{Ear, Gateway};
+use self::facts::Facts;
+use self::run::{Next, Run, Sending, Via};
+use super::findings::Level;
+use super::report::Report;
+use crate::link::{LinkError, Links, LinksOpenError, Netns, NetnsError};
+use crate::names::{HostName, NetnsName};
+use crate::openflow::{Connection, LOCAL, OpenFlowError, Output};
+use crate::ovsdb::Endpoint;
+use crate::plan::{GATEWAY_DEVICE, Plan, PlanError};
+use crate::switch::{Switch, SwitchError};
+use crate::topology::Topology;
+
+/// How a probe goes about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// What the run's frames are told apart by: best a random number, another for each run.
+    pub cookie: u64,
+    /// How long an answer may take.
+    pub wait: Duration,
+    /// How often is asked what is not answered.
+    pub tries: u8,
+    /// How many questions may be without an answer at once.
+    pub at_once: usize,
+    /// The least time between two frames.
+    pub gap: Duration,
+    /// How many addresses of other tenants are asked for in each tenant, taken from the others by turns.
+    pub foreign: usize,
+    /// When a run ends, whatever has not been asked by then.
+    pub deadline: Duration,
+}
+
+impl ProbeOptions {
+    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses of others a tenant, 15 s in all.
+    pub fn new(cookie: u64) -> Self {
+        Self {
+            cookie,
+            wait: Duration::from_millis(300),
+            tries: 3,
+            at_once: 64,
+            gap: Duration::from_millis(1),
+            foreign: 16,
+            deadline: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why a host could not be probed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The topology has no such host.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The switch is on another machine: frames can be given to its bridges, and heard, only there.
+    #[error("live packets can only be sent and heard on the switch's own machine; {endpoint} is another")]
+    Remote {
+        /// The database's endpoint.
+        endpoint: Endpoint,
+    },
+    /// The switch cannot be read.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    /// The host's or a gateway's devices cannot be read.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A gateway's devices cannot be read.
+    #[error(transparent)]
+    Links(#[from] LinksOpenError),
+    /// A namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// Packets cannot be heard.
+    #[error("cannot hear packets in {}", netns.as_ref().map_or("the host's namespace".to_owned(), |netns| format!("network namespace `{netns}`")))]
+    Socket {
+        /// The namespace; none is the caller's own.
+        netns: Option<NetnsName>,
+        /// The kernel's reason; it takes `CAP_NET_RAW` (capabilities(7)).
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Probes every tenant of a host, from that host.
+///
+/// A bridge that takes no packets is a finding, and the other tenants are probed all the same.
+pub async fn probe(
+    switch: &Switch,
+    topology: &Topology,
+    host: &HostName,
+    options: &ProbeOptions,
+) -> Result<Report, ProbeError> {
+    let plan = Plan::new(topology, host)?;
+    if switch.rundir().is_none() {
+        return Err(ProbeError::Remote { endpoint: switch.endpoint().clone() });
+    }
+    let mut ear = Ear::open(switch.netns())?;
+    let snapshot = switch.snapshot().await?;
+    let links = switch.links.list().await?;
+    let (mut gateways, macs) = gateways(topology, &plan).await?;
+    let facts = Facts::new(&plan, &snapshot, &links, macs);
+    let mut run = Run::new(topology, &plan, &facts, options, Instant::now());
+    let mut bridges = bridges(switch, topology, &plan, &facts, options, &mut run).await;
+    loop {
+        listen(&mut ear, &mut gateways, &mut run).map_err(|source| ProbeError::Socket {
+            netns: switch.netns().map(|it| it.name().clone()),
+            source,
+        })?;
+        match run.next(Instant::now()) {
+            Next::Done => break,
+            Next::Wait(until) => {
+                let all = std::iter::once(&ear).chain(gateways.values().map(|gateway| &gateway.ear));
+                let stirred = select_all(all.map(|ear| Box::pin(ear.stirred())));
+                tokio::select! {
+                    _ = stirred => {}
+                    () = sleep_until(until) => {}
+                }
+            }
+            Next::Send(sending) => {
+                let sent = match sending.via {
+                    Via::Bridge => inject(bridges.get_mut(&sending.tenant), &sending, options).await,
+                    Via::Gateway => speak(gateways.get_mut(&sending.tenant), &sending),
+                };
+                if let Err(why) = sent {
+                    run.refused(&sending, why);
+                }
+            }
+        }
+    }
+    let mut report = Report::new(topology);
+    report.checked(host, Level::Probe);
+    report.extend(run.findings());
+    Ok(report)
+}
+
+fn listen(ear: &mut Ear, gateways: &mut BTreeMap<usize, Gateway>, run: &mut Run<'_>) -> io::Result<()> {
+    let cookie = run.cookie;
+    ear.listen(|heard, frame| {
+        if let Some(seen) = Seen::parse(frame, cookie) {
+            run.met(heard.device, heard.outgoing, &seen);
+        }
+    })?;
+    for (tenant, gateway) in gateways {
+        gateway.ear.listen(|heard, frame| {
+            if let Some(seen) = Seen::parse(frame, cookie).filter(|_| !heard.outgoing) {
+                run.met_in_gateway(*tenant, &seen);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// The gateways of this host that are there, by their tenant's place in the topology, and their MAC addresses. One that is
+/// not there does not answer either, and is found by that.
+async fn gateways(
+    topology: &Topology,
+    plan: &Plan,
+) -> Result<(BTreeMap<usize, Gateway>, HashMap<crate::TenantName, crate::link::Mac>), ProbeError> {
+    let (mut found, mut macs) = (BTreeMap::new(), HashMap::new());
+    for (at, tenant) in topology.tenants().iter().enumerate() {
+        let gateway = plan.bridge_of(tenant.name()).and_then(|bridge| bridge.gateway.as_ref());
+        let Some(gateway) = gateway.filter(|gateway| Netns::exists(&gateway.netns)) else { continue };
+        let netns = Netns::open(&gateway.netns)?;
+        let link = Links::open_in(&netns)?.get(GATEWAY_DEVICE).await?;
+        if let Some((link, mac)) = link.and_then(|link| link.mac.map(|mac| (link, mac))) {
+            found.insert(at, Gateway::open(&netns, &link)?);
+            macs.insert(tenant.name().clone(), mac);
+        }
+    }
+    Ok((found, macs))
+}
+
+/// Connections to the tenants' bridges. ovs-vswitchd greets them in its own time, so all are opened first.
+async fn bridges(
+    switch: &Switch,
+    topology: &Topology,
+    plan: &Plan,
+    facts: &Facts,
+    options: &ProbeOptions,
+    run: &mut Run<'_>,
+) -> HashMap<usize, Connection> {
+    let mut open = HashMap::new();
+    let Some(rundir) = switch.rundir() else { return open };
+    for (at, tenant) in topology.tenants().iter().enumerate() {
+        let Some(bridge) = plan.bridge_of(tenant.name()) else { continue };
+        if !facts.bridges.contains_key(&bridge.name) {
+            run.close(at, format!("the host has no device `{}`", bridge.name));
+            continue;
+        }
+        let socket = rundir.join(format!("{}.mgmt", bridge.name));
+        match Connection::open(&socket, Instant::now() + options.wait).await {
+            Ok(connection) => drop(open.insert(at, connection)),
+            Err(error) => run.close(at, told(&error)),
+        }
+    }
+    open
+}
+
+async fn inject(
+    bridge: Option<&mut Connection>,
+    sending: &Sending,
+    options: &ProbeOptions,
+) -> Result<(), String> {
+    let Some(bridge) = bridge else { return Ok(()) };
+    // A switch that is busy may be slow to take what it then handles as fast as ever.
+    let deadline = Instant::now() + options.wait * u32::from(options.tries);
+    bridge.inject(LOCAL, Output::Table, &sending.frame, deadline).await.map_err(|error| told(&error))
+}
+
+fn speak(gateway: Option<&mut Gateway>, sending: &Sending) -> Result<(), String> {
+    let Some(gateway) = gateway else { return Ok(()) };
+    gateway.speak(&sending.frame).map_err(|error| error.to_string())
+}
+
+/// An error with all its causes, as the reason of a finding.
+fn told(error: &OpenFlowError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! What became of the questions, in findings. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::asks::{Wanted, Way};
+use super::cookie::Stage;
+use super::met::Stray;
+use super::run::{Asked, Run, State};
+use crate::isolation::findings::{Check, Finding, Severity};
+use crate::link::Mac;
+use crate::names::{HostName, TenantName};
+
+/// What tells where a leak is.
+const LOOK: &str =
+    "run `ovsmesh verify --static --trace` on every host: it names the port or flow that leads there";
+const SYNC: &str = "run `ovsmesh sync` on the host, and `ovsmesh verify --static --trace`";
+const DUPLICATE: &str = "give one of them another address, or detach it";
+const MTU: &str =
+    "compare the MTU of every device on the way, `mesh.underlay_mtu` being what the underlay takes";
+
+impl Run<'_> {
+    /// What is wrong.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (at, tenancy) in self.tenants.iter().enumerate() {
+            if let (Some(why), Some(bridge)) = (&tenancy.closed, self.bridge(at)) {
+                let (object, reason) =
+                    (format!("bridge {}", bridge.name), format!("nobody can be asked: {why}"));
+                let remedy = "see that ovs-vswitchd runs, and run `ovsmesh sync` on the host";
+                found.push(self.finding(
+                    Check::ProbeUnanswered,
+                    Severity::Degraded,
+                    &[at],
+                    object,
+                    reason,
+                    remedy,
+                ));
+            }
+            found.extend(tenancy.strays.iter().map(|stray| self.stray_finding(at, stray)));
+        }
+        for asked in &self.asked {
+            self.judge(asked, &mut found);
+        }
+        self.wire(&mut found);
+        found
+    }
+
+    fn finding(
+        &self,
+        check: Check,
+        severity: Severity,
+        tenants: &[usize],
+        object: String,
+        reason: String,
+        remedy: &str,
+    ) -> Finding {
+        let tenants: Vec<&TenantName> = tenants.iter().map(|at| self.tenant(*at).name()).collect();
+        Finding::new(check, severity, &self.plan.host, &tenants, object, reason, remedy)
+    }
+
+    /// The host of an underlay address, in words.
+    fn machine(&self, address: IpAddr) -> String {
+        let host = self.topology.hosts().iter().find(|host| host.underlay_ip() == address);
+        host.map_or_else(|| address.to_string(), |host| format!("host {}", host.name()))
+    }
+
+    fn way(&self, way: &Way) -> String {
+        match way {
+            Way::Port(port) => format!("port {port}"),
+            Way::Peer(peer) => self.machine(*peer),
+        }
+    }
+
+    fn with_key(key: Option<u32>) -> String {
+        key.map_or("without a key".to_owned(), |key| format!("with key {key}"))
+    }
+
+    fn keyed(&self, key: Option<u32>) -> Option<usize> {
+        self.topology.tenants().iter().position(|tenant| Some(tenant.key().get()) == key)
+    }
+
+    fn stray_finding(&self, at: usize, stray: &Stray) -> Finding {
+        let both = |other: Option<usize>| [Some(at), other].into_iter().flatten().collect::<Vec<usize>>();
+        let (check, tenants, object, reason) = match stray {
+            Stray::Tenant { tenant, port } => {
+                let other = self.tenant(*tenant).name();
+                let reason = format!(
+                    "a frame of the probe's, given to tenant {}, is at a port of tenant {other}",
+                    self.tenant(at).name()
+                );
+                (Check::ProbeForeignFrame, both(Some(*tenant)), format!("port {port}"), reason)
+            }
+            Stray::Device { name } => {
+                let reason =
+                    "the probe's frames are seen there, and it is no port of the tenant's".to_owned();
+                (Check::ProbeForeignFrame, both(None), format!("device {name}"), reason)
+            }
+            Stray::Wrapped { device } => {
+                let reason =
+                    "the probe's frames are seen there inside something that is no tunnel of the mesh's";
+                (Check::ProbeWire, both(None), format!("device {device}"), reason.to_owned())
+            }
+            Stray::Wire { dst, key } => {
+                let other = self.keyed(*key).filter(|other| *other != at);
+                let reason = format!("frames leave for {} {}", self.machine(*dst), Self::with_key(*key));
+                (Check::ProbeWire, both(other), self.key_of(at), reason)
+            }
+            Stray::Back { src, key } => {
+                let other = self.keyed(*key).filter(|other| *other != at);
+                let reason = format!(
+                    "the probe's own frames come back from {} {}",
+                    self.machine(*src),
+                    Self::with_key(*key)
+                );
+                let check = if other.is_some() { Check::ProbeForeignFrame } else { Check::ProbeWire };
+                (check, both(other), self.key_of(at), reason)
+            }
+            Stray::Returned { port } => {
+                let reason = "the probe's own frames come back by it: there is a way round";
+                (Check::ProbeForeignFrame, both(None), format!("port {port}"), reason.to_owned())
+            }
+            Stray::Answer { tenant, address } => {
+                let reason = format!(
+                    "an answer to tenant {} comes by the network of tenant {}",
+                    self.tenant(at).name(),
+                    self.tenant(*tenant).name()
+                );
+                (Check::ProbeForeignFrame, both(Some(*tenant)), format!("address {address}"), reason)
+            }
+        };
+        self.finding(check, Severity::Breach, &tenants, object, reason, LOOK)
+    }
+
+    fn key_of(&self, at: usize) -> String {
+        format!("tunnels of tenant {} (key {})", self.tenant(at).name(), self.tenant(at).key())
+    }
+
+    fn judge(&self, asked: &Asked, found: &mut Vec<Finding>) {
+        let at = asked.ask.tenant;
+        let tenancy = &self.tenants[at];
+        let given_up = tenancy.closed.is_some() || tenancy.looped;
+        if !given_up && (asked.state != State::Done || asked.sent[0] == 0) {
+            let reason = format!("it was not asked to the end within {:?}", self.options.deadline);
+            let remedy = "see why other questions take so long, or give the probe more time";
+            let object = format!("address {}", asked.ask.address);
+            found.push(self.finding(
+                Check::ProbeUnanswered,
+                Severity::Degraded,
+                &[at],
+                object,
+                reason,
+                remedy,
+            ));
+        }
+        let (what, host, way, mac) = match &asked.ask.wanted {
+            Wanted::Known { what, host, way, mac, echo: _ } => (what, host, way.as_ref(), *mac),
+            Wanted::Nobody(owners) => return self.foreign(asked, owners, found),
+        };
+        let object = format!("{what} ({})", asked.ask.address);
+        let mut add = |check, severity, tenants: &[usize], reason, remedy: &str| {
+            found.push(self.finding(check, severity, tenants, object.clone(), reason, remedy));
+        };
+        if asked.answers.is_empty() {
+            // Of a tenant that nobody could ask, or whose questions were given up, something worse is told.
+            if asked.state == State::Done && asked.sent[0] > 0 && !given_up {
+                let (reason, remedy) = silent(asked, host, way);
+                add(Check::ProbeUnanswered, Severity::Degraded, &[at], reason, remedy);
+            }
+            return;
+        }
+        for (from, by) in asked.answers.keys() {
+            let owners =
+                self.facts.owners.get(from).filter(|owners| !owners.contains(self.tenant(at).name()));
+            let other = owners.and_then(|owners| {
+                self.topology.tenants().iter().position(|tenant| owners.contains(tenant.name()))
+            });
+            if let Some(other) = other {
+                let reason =
+                    format!("{from} of tenant {} answers, by {}", self.tenant(other).name(), self.way(by));
+                add(Check::ProbeForeignAnswer, Severity::Breach, &[at, other], reason, LOOK);
+            }
+            if let Way::Peer(peer) = by
+                && self.peers(at).all(|(_, own)| own != *peer)
+            {
+                let reason = format!("{from} answers from {peer}, which is no other host of the tenant");
+                add(Check::ProbeWire, Severity::Breach, &[at], reason, LOOK);
+            } else if let Some(way) = way.filter(|way| *way != by) {
+                let reason = format!("{from} answers by {}, not by {}", self.way(by), self.way(way));
+                let remedy = "see where it runs: the topology, or the other one's address, is wrong";
+                add(Check::ProbeMac, Severity::Degraded, &[at], reason, remedy);
+            }
+        }
+        let macs = macs(asked);
+        let listed = |macs: &[Mac]| macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if macs.len() > 1 {
+            let reason = format!("{} MAC addresses answer: {}", macs.len(), listed(&macs));
+            add(Check::ProbeMac, Severity::Degraded, &[at], reason, DUPLICATE);
+        } else if let Some(mac) = mac.filter(|mac| !macs.contains(mac)) {
+            let reason = format!("{} answers, and not {mac}, which is attached", listed(&macs));
+            add(Check::ProbeMac, Severity::Degraded, &[at], reason, DUPLICATE);
+        }
+        if asked.state == State::Done && !given_up {
+            self.narrow(asked, &mut add);
+        }
+    }
+
+    /// Whether it answers at the tenant's MTU.
+    fn narrow(&self, asked: &Asked, add: &mut impl FnMut(Check, Severity, &[usize], String, &str)) {
+        let at = asked.ask.tenant;
+        let mtu = self.topology.tenant_mtu();
+        let times = |stage: Stage| asked.sent[stage as usize];
+        let passed = |stage: Stage| asked.passed[stage as usize];
+        if !asked.passed_full() {
+            let reason =
+                format!("it answers short questions, but none of {} of {mtu} bytes", times(Stage::Full));
+            add(Check::ProbeMtu, Severity::Degraded, &[at], reason, MTU);
+        } else if times(Stage::Echo) > 0 && !passed(Stage::Echo) {
+            let refused = asked.refused.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+            if passed(Stage::Short) {
+                let reason = format!("no ICMP echo of {mtu} bytes comes back, though short ones do{refused}");
+                add(Check::ProbeMtu, Severity::Degraded, &[at], reason, MTU);
+            } else {
+                let reason = format!(
+                    "it answers no ICMP echo{refused}, so that its way back is not known to take {mtu} bytes"
+                );
+                let remedy = "let it answer ICMP echo requests from the tenant's gateways";
+                add(Check::ProbeMtu, Severity::Notice, &[at], reason, remedy);
+            }
+        }
+    }
+
+    fn foreign(&self, asked: &Asked, owners: &[TenantName], found: &mut Vec<Finding>) {
+        let at = asked.ask.tenant;
+        let mut tenants = vec![at];
+        tenants.extend(
+            owners
+                .iter()
+                .filter_map(|owner| self.topology.tenants().iter().position(|tenant| tenant.name() == owner)),
+        );
+        for (mac, way) in asked.answers.keys() {
+            let names: Vec<&str> = owners.iter().map(TenantName::as_str).collect();
+            let reason = format!(
+                "an address that only tenant {} has is answered for in tenant {}, by {mac} at {}",
+                names.join(", "),
+                self.tenant(at).name(),
+                self.way(way)
+            );
+            let object = format!("address {}", asked.ask.address);
+            found.push(self.finding(
+                Check::ProbeForeignAnswer,
+                Severity::Breach,
+                &tenants,
+                object,
+                reason,
+                LOOK,
+            ));
+        }
+    }
+
+    /// Whether each question left once for each peer.
+    fn wire(&self, found: &mut Vec<Finding>) {
+        let mut missing: BTreeMap<(usize, &HostName), Vec<IpAddr>> = BTreeMap::new();
+        let mut twice: BTreeMap<(usize, &HostName), u32> = BTreeMap::new();
+        let asked = self.asked.iter().filter(|asked| {
+            let tenancy = &self.tenants[asked.ask.tenant];
+            asked.sent[0] > 0 && tenancy.closed.is_none() && !tenancy.looped
+        });
+        for asked in asked {
+            for (peer, address) in self.peers(asked.ask.tenant) {
+                let at = (asked.ask.tenant, peer);
+                if !asked.has_left_for(address) {
+                    missing.entry(at).or_default().push(asked.ask.address);
+                }
+                let copies = asked.copies.iter().filter(|((_, dst, _), _)| *dst == address);
+                let most = copies.map(|(_, count)| *count).max().unwrap_or(0);
+                if most > 1 {
+                    let twice = twice.entry(at).or_default();
+                    *twice = most.max(*twice);
+                }
+            }
+        }
+        let object = |peer: &HostName| format!("tunnel to host {peer}");
+        for ((at, peer), addresses) in missing {
+            let first = addresses.first().map_or(String::new(), |first| format!(" ({first}, for one)"));
+            let reason = format!("{} questions to all{first} did not leave for it", addresses.len());
+            found.push(self.finding(Check::ProbeWire, Severity::Degraded, &[at], object(peer), reason, SYNC));
+        }
+        for ((at, peer), most) in twice {
+            let reason = format!("a question to all left for it {most} times");
+            found.push(self.finding(Check::ProbeWire, Severity::Degraded, &[at], object(peer), reason, SYNC));
+        }
+    }
+}
+
+fn macs(asked: &Asked) -> Vec<Mac> {
+    let mut macs: Vec<Mac> = asked.answers.keys().map(|(mac, _)| *mac).collect();
+    macs.dedup();
+    macs
+}
+
+/// How far a question got that nobody answers.
+fn silent(asked: &Asked, host: &HostName, way: Option<&Way>) -> (String, &'static str) {
+    let sent = asked.sent[Stage::Question as usize];
+    match way {
+        Some(Way::Port(port)) if asked.arrived => (
+            format!("no answer to {sent} questions, which got to its port {port}"),
+            "see that it runs, and that its own interface is up and has the address",
+        ),
+        Some(Way::Port(port)) => (
+            format!("no answer to {sent} questions, none of which got to its port {port}"),
+            "look at `ovs-ofctl dump-flows` of the bridge and at the port: `ovsmesh status`",
+        ),
+        Some(Way::Peer(peer)) if asked.has_left_for(*peer) => (
+            format!("no answer to {sent} questions, which left for host {host}"),
+            "see that the host is up, and run `ovsmesh verify` there",
+        ),
+        Some(Way::Peer(_)) => {
+            (format!("no answer to {sent} questions, none of which left for host {host}"), SYNC)
+        }
+        None => (
+            format!("no answer to {sent} questions: it is not attached to this host's bridge"),
+            "start it, or attach its interface",
+        ),
+    }
+}

@@ -1,0 +1,320 @@
+//! A run: which frame to send when, and what has been met so far. Pure: the clock is an argument.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use tokio::time::Instant;
+
+use super::ProbeOptions;
+use super::asks::{Ask, Wanted, Way, asks};
+use super::cookie::{Cookie, Mark, Stage};
+use super::facts::Facts;
+use super::frames::{Asking, echo, question};
+use super::met::Stray;
+use crate::link::Mac;
+use crate::names::HostName;
+use crate::plan::{Bridge, Plan};
+use crate::topology::{Tenant, Topology};
+
+/// By what a frame is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via {
+    /// The tenant's bridge, as its own device.
+    Bridge,
+    /// The tenant's gateway.
+    Gateway,
+}
+
+/// A frame to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sending {
+    pub(super) tenant: usize,
+    pub(super) ask: usize,
+    pub(super) via: Via,
+    pub(super) frame: Vec<u8>,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    Send(Sending),
+    /// Nothing until then, unless something is met.
+    Wait(Instant),
+    Done,
+}
+
+/// How far a question has come.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    pub(super) state: State,
+    pub(super) sent: [u8; 4],
+    /// Which frames have been answered by their own mark.
+    pub(super) passed: [bool; 4],
+    due: Option<Instant>,
+    /// Who answered, by what, and how often at which device.
+    pub(super) answers: BTreeMap<(Mac, Way), HashMap<u32, u32>>,
+    /// The copies of a question on the wire, by attempt, peer and device.
+    pub(super) copies: HashMap<(u8, IpAddr, u32), u32>,
+    /// Whether it got to the port where it should be answered.
+    pub(super) arrived: bool,
+    /// Why it could not be sent.
+    pub(super) refused: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    At(Stage),
+    Done,
+}
+
+/// What is known of a tenant as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Tenancy {
+    /// Why its bridge takes no frames.
+    pub(super) closed: Option<String>,
+    /// Frames come back: more of them would only feed a loop.
+    pub(super) looped: bool,
+    pub(super) strays: BTreeSet<Stray>,
+}
+
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) topology: &'a Topology,
+    pub(super) plan: &'a Plan,
+    pub(super) facts: &'a Facts,
+    pub(super) options: &'a ProbeOptions,
+    pub(super) cookie: Cookie,
+    pub(super) asked: Vec<Asked>,
+    pub(super) tenants: Vec<Tenancy>,
+    pub(super) by_address: HashMap<(usize, IpAddr), usize>,
+    pub(super) by_key: HashMap<u32, usize>,
+    active: Vec<usize>,
+    waiting: usize,
+    last: Option<Instant>,
+    until: Instant,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        topology: &'a Topology,
+        plan: &'a Plan,
+        facts: &'a Facts,
+        options: &'a ProbeOptions,
+        now: Instant,
+    ) -> Self {
+        let fresh = |ask| Asked {
+            ask,
+            state: State::Waiting,
+            sent: [0; 4],
+            passed: [false; 4],
+            due: None,
+            answers: BTreeMap::new(),
+            copies: HashMap::new(),
+            arrived: false,
+            refused: None,
+        };
+        let asked: Vec<Asked> = asks(topology, plan, facts, options.foreign).into_iter().map(fresh).collect();
+        let host = topology.position(&plan.host).and_then(|at| u16::try_from(at).ok());
+        let by_address = asked.iter().enumerate();
+        let by_address = by_address.map(|(at, it)| ((it.ask.tenant, it.ask.address), at)).collect();
+        let keys = topology.tenants().iter().enumerate();
+        Self {
+            topology,
+            plan,
+            facts,
+            options,
+            cookie: Cookie::new(options.cookie, host.unwrap_or(u16::MAX)),
+            asked,
+            tenants: topology.tenants().iter().map(|_| Tenancy::default()).collect(),
+            by_address,
+            by_key: keys.map(|(at, tenant)| (tenant.key().get(), at)).collect(),
+            active: Vec::new(),
+            waiting: 0,
+            last: None,
+            until: now + options.deadline,
+        }
+    }
+
+    pub(super) fn tenant(&self, at: usize) -> &'a Tenant {
+        &self.topology.tenants()[at]
+    }
+
+    pub(super) fn bridge(&self, tenant: usize) -> Option<&'a Bridge> {
+        self.plan.bridge_of(self.tenant(tenant).name())
+    }
+
+    /// The hosts that a tenant's question leaves for.
+    pub(super) fn peers(&self, tenant: usize) -> impl Iterator<Item = (&'a HostName, IpAddr)> + use<'a> {
+        let tunnels = self.bridge(tenant).map_or(&[][..], |bridge| &bridge.tunnels);
+        tunnels.iter().map(|tunnel| (&tunnel.peer, tunnel.tuple.remote_ip.0))
+    }
+
+    /// What is to be done now.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        if now >= self.until {
+            return Next::Done;
+        }
+        let paced = self.last.map(|last| last + self.options.gap).filter(|next| *next > now);
+        let mut wake = self.until;
+        let mut at = 0;
+        while at < self.active.len() {
+            let number = self.active[at];
+            match self.step(number, now) {
+                Step::Done => {
+                    self.asked[number].state = State::Done;
+                    self.active.swap_remove(at);
+                    continue;
+                }
+                Step::Wait(until) => wake = wake.min(until),
+                Step::Send(stage) => match paced {
+                    Some(next) => wake = wake.min(next),
+                    None => return self.send(number, stage, now),
+                },
+            }
+            at += 1;
+        }
+        if self.active.len() < self.options.at_once && self.waiting < self.asked.len() {
+            if let Some(next) = paced {
+                return Next::Wait(wake.min(next));
+            }
+            self.active.push(self.waiting);
+            self.waiting += 1;
+            return self.next(now);
+        }
+        if self.active.is_empty() {
+            // Somebody else may answer yet.
+            let heard = self.last.map_or(now, |last| last + self.options.wait);
+            return if now >= heard { Next::Done } else { Next::Wait(heard) };
+        }
+        Next::Wait(wake)
+    }
+
+    /// A frame could not be sent.
+    pub(super) fn refused(&mut self, sending: &Sending, why: String) {
+        match sending.via {
+            Via::Bridge => self.close(sending.tenant, why),
+            Via::Gateway => self.asked[sending.ask].refused = Some(why),
+        }
+    }
+
+    /// A tenant's bridge takes no frames.
+    pub(super) fn close(&mut self, tenant: usize, why: String) {
+        self.tenants[tenant].closed = Some(why);
+    }
+
+    fn send(&mut self, number: usize, stage: Stage, now: Instant) -> Next {
+        let tenant = self.asked[number].ask.tenant;
+        let Some((via, frame)) = self.frame(number, stage) else {
+            self.asked[number].state = State::Done;
+            self.active.retain(|other| *other != number);
+            return self.next(now);
+        };
+        let asked = &mut self.asked[number];
+        asked.state = State::At(stage);
+        asked.sent[stage as usize] += 1;
+        asked.due = Some(now + self.options.wait);
+        self.last = Some(now);
+        Next::Send(Sending { tenant, ask: number, via, frame })
+    }
+
+    fn frame(&self, number: usize, stage: Stage) -> Option<(Via, Vec<u8>)> {
+        let asked = &self.asked[number];
+        let Ask { tenant, address, .. } = asked.ask;
+        let bridge = self.bridge(tenant)?;
+        let ask = u16::try_from(number).ok()?;
+        let attempt = asked.sent[stage as usize];
+        let mark = Mark { tenant: u16::try_from(tenant).ok()?, ask, stage, attempt };
+        let mark = self.cookie.write(mark);
+        let from = *self.facts.bridges.get(&bridge.name)?;
+        let mtu = self.topology.tenant_mtu();
+        let length = if matches!(stage, Stage::Full | Stage::Echo) { mtu } else { 0 };
+        match stage {
+            Stage::Question => {
+                Some((Via::Bridge, question(Asking { from, to: None, address }, mark, length)))
+            }
+            Stage::Full => {
+                let to = Some(asked.answerer()?);
+                Some((Via::Bridge, question(Asking { from, to, address }, mark, length)))
+            }
+            Stage::Echo | Stage::Short => {
+                let own = (*self.facts.gateways.get(&bridge.tenant)?, bridge.gateway.as_ref()?.address.ip());
+                let to = (asked.answerer()?, address);
+                let frame = echo(own, to, self.cookie.short(), ask, mark, length)?;
+                Some((Via::Gateway, frame))
+            }
+        }
+    }
+
+    fn step(&self, number: usize, now: Instant) -> Step {
+        let asked = &self.asked[number];
+        let tenancy = &self.tenants[asked.ask.tenant];
+        if tenancy.closed.is_some() || tenancy.looped {
+            return Step::Done;
+        }
+        let State::At(stage) = asked.state else { return Step::Send(Stage::Question) };
+        let sent = asked.sent[stage as usize];
+        let passed = match stage {
+            Stage::Question => {
+                let on_the_wire = self.peers(asked.ask.tenant).all(|(_, peer)| asked.has_left_for(peer));
+                on_the_wire && matches!(asked.ask.wanted, Wanted::Known { .. }) && !asked.answers.is_empty()
+            }
+            Stage::Full => asked.answered_in_full(),
+            Stage::Echo | Stage::Short => asked.passed[stage as usize],
+        };
+        let due = asked.due.unwrap_or(now);
+        if !passed && now < due {
+            return Step::Wait(due);
+        }
+        let silence_is_well = matches!(asked.ask.wanted, Wanted::Nobody(_))
+            && self.peers(asked.ask.tenant).all(|(_, peer)| asked.has_left_for(peer));
+        if !passed && !silence_is_well && sent < self.options.tries {
+            return Step::Send(stage);
+        }
+        let Wanted::Known { echo, .. } = asked.ask.wanted else { return Step::Done };
+        match stage {
+            Stage::Question if !asked.answers.is_empty() => Step::Send(Stage::Full),
+            Stage::Full if passed && echo => Step::Send(Stage::Echo),
+            Stage::Echo if !passed => Step::Send(Stage::Short),
+            _ => Step::Done,
+        }
+    }
+}
+
+enum Step {
+    Send(Stage),
+    Wait(Instant),
+    Done,
+}
+
+impl Asked {
+    /// The MAC address to ask alone: the one that should answer, if it did.
+    fn answerer(&self) -> Option<Mac> {
+        let Wanted::Known { way, mac, .. } = &self.ask.wanted else { return None };
+        let mut all = self.answers.keys();
+        let right = all.clone().find(|(found, by)| {
+            mac.is_none_or(|mac| mac == *found) && way.as_ref().is_none_or(|way| way == by)
+        });
+        right.or_else(|| all.next()).map(|(mac, _)| *mac)
+    }
+
+    /// An answer does not say which question it answers. But there is one at most for each: if there are more than short
+    /// questions were sent, a long one has been answered.
+    fn answered_in_full(&self) -> bool {
+        let Some(mac) = self.answerer() else { return false };
+        let by_way = self.answers.iter().filter(|((found, _), _)| *found == mac);
+        // Devices on top of each other show one answer several times.
+        let most = by_way.flat_map(|(_, at)| at.values()).max();
+        most.is_some_and(|most| *most > u32::from(self.sent[Stage::Question as usize]))
+    }
+
+    /// Whether it was asked with the tenant's MTU and answered, as far as it came to that.
+    pub(super) fn passed_full(&self) -> bool {
+        self.sent[Stage::Full as usize] == 0 || self.answered_in_full()
+    }
+
+    pub(super) fn has_left_for(&self, peer: IpAddr) -> bool {
+        self.copies.keys().any(|(_, dst, _)| *dst == peer)
+    }
+}

@@ -1,0 +1,311 @@
+//! Runs against a world that is made up, without a socket or a clock.
+
+mod faults;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::asks::{Wanted, Way, asks};
+use super::facts::{ContainerPort, Facts, Place};
+use super::run::{Next, Run, Sending, Via};
+use super::*;
+use crate::isolation::findings::{Check, Finding, Severity};
+use crate::link::Mac;
+use crate::names::TenantName;
+
+const WIRE: u32 = 1;
+const VETH_ACME: u32 = 2;
+const VETH_GLOBEX: u32 = 3;
+const GATEWAY_ACME: u32 = 4;
+const TAP: u32 = 5;
+const NOBODYS: u32 = 6;
+/// The host-side veth of acme's gateway, as the plan names it.
+const GATEWAY: &str = "gw-reygmj2v3c6c";
+
+fn topology() -> Topology {
+    r#"
+    mesh = { name = "m", underlay_mtu = 1500 }
+    host = [
+        { name = "a", underlay_ip = "10.0.0.1" },
+        { name = "b", underlay_ip = "10.0.0.2" },
+        { name = "c", underlay_ip = "10.0.0.3" },
+    ]
+    [[tenant]]
+    name = "acme"
+    key = 7
+    subnet = "192.168.0.0/24"
+    gateways = { a = "192.168.0.1" }
+    containers = [
+        { ctid = "101", host = "a", ip = "192.168.0.11" },
+        { ctid = "102", host = "b", ip = "192.168.0.12" },
+    ]
+    [[tenant]]
+    name = "globex"
+    key = 8
+    subnet = "192.168.0.0/24"
+    containers = [
+        { ctid = "201", host = "a", ip = "192.168.0.11" },
+        { ctid = "203", host = "c", ip = "192.168.0.13" },
+    ]
+    "#
+    .parse()
+    .unwrap()
+}
+
+fn mac(last: u8) -> Mac {
+    Mac::from([2, 0, 0, 0, 0, last])
+}
+
+fn facts() -> Facts {
+    let tenant = |name: &str| name.parse::<TenantName>().unwrap();
+    let port =
+        |tenant_name: &str, name: &str| Place::Port { tenant: tenant(tenant_name), name: name.to_owned() };
+    let places = [
+        (WIRE, Place::Other { name: "eth0".to_owned() }),
+        (VETH_ACME, port("acme", "veth101.0")),
+        (VETH_GLOBEX, port("globex", "veth201.0")),
+        (GATEWAY_ACME, port("acme", GATEWAY)),
+        (TAP, Place::Stranger { tenant: tenant("acme"), name: "tap0".to_owned() }),
+        (NOBODYS, Place::Other { name: "vmbr0".to_owned() }),
+    ];
+    let container = |name: &str, ctid: &str, port: &str, last| {
+        let found = ContainerPort { port: port.to_owned(), mac: Some(mac(last)) };
+        ((tenant(name), ctid.parse().unwrap()), found)
+    };
+    let owners = [(11, "acme"), (21, "globex"), (1, "acme")];
+    Facts {
+        bridges: HashMap::from([
+            ("br-acme".parse().unwrap(), mac(70)),
+            ("br-globex".parse().unwrap(), mac(80)),
+        ]),
+        places: HashMap::from(places),
+        containers: HashMap::from([
+            container("acme", "101", "veth101.0", 11),
+            container("globex", "201", "veth201.0", 21),
+        ]),
+        gateways: HashMap::from([(tenant("acme"), mac(1))]),
+        owners: owners.map(|(last, name)| (mac(last), [tenant(name)].into())).into(),
+    }
+}
+
+/// Something that is met because a frame was sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Event {
+    Met(u32, bool, Seen),
+    Echo(usize, Seen),
+}
+
+fn bare(content: Content) -> Seen {
+    Seen { outer: None, content }
+}
+
+fn wired(src: &str, dst: &str, key: u32, content: Content) -> Seen {
+    let outer = Outer { src: src.parse().unwrap(), dst: dst.parse().unwrap(), key: Some(key) };
+    Seen { outer: Some(outer), content }
+}
+
+fn answer(address: &str, from: u8, to: u8) -> Content {
+    Content::Answer { address: address.parse().unwrap(), mac: mac(from), to: mac(to) }
+}
+
+/// What becomes of a frame where all is well.
+fn well(mark: Mark, address: &str) -> Vec<Event> {
+    let own = Content::Own { mark, plain: true };
+    let (key, bridge) = if mark.tenant == 0 { (7, 70) } else { (8, 80) };
+    let mut events = Vec::new();
+    match mark.stage {
+        Stage::Question => {
+            for peer in ["10.0.0.2", "10.0.0.3"] {
+                events.push(Event::Met(WIRE, true, wired("10.0.0.1", peer, key, own)));
+            }
+            let ports = if mark.tenant == 0 { &[VETH_ACME, GATEWAY_ACME][..] } else { &[VETH_GLOBEX] };
+            events.extend(ports.iter().map(|port| Event::Met(*port, true, bare(own))));
+        }
+        Stage::Full => {}
+        Stage::Echo | Stage::Short => {
+            events.push(Event::Met(GATEWAY_ACME, false, bare(own)));
+            events.push(Event::Echo(0, bare(Content::EchoReply(mark))));
+            return events;
+        }
+    }
+    let from =
+        |last, peer| Event::Met(WIRE, false, wired(peer, "10.0.0.1", key, answer(address, last, bridge)));
+    let at = |last, port| Event::Met(port, false, bare(answer(address, last, bridge)));
+    events.extend(match (mark.tenant, address) {
+        (0, "192.168.0.1") => Some(at(1, GATEWAY_ACME)),
+        (0, "192.168.0.11") => Some(at(11, VETH_ACME)),
+        (0, "192.168.0.12") => Some(from(12, "10.0.0.2")),
+        (1, "192.168.0.11") => Some(at(21, VETH_GLOBEX)),
+        (1, "192.168.0.13") => Some(from(23, "10.0.0.3")),
+        _ => None,
+    });
+    events
+}
+
+fn and(mut events: Vec<Event>, more: Event) -> Vec<Event> {
+    events.push(more);
+    events
+}
+
+fn own(mark: Mark) -> Content {
+    Content::Own { mark, plain: true }
+}
+
+struct Outcome {
+    findings: Vec<Finding>,
+    sent: Vec<(Via, Mark)>,
+    took: Duration,
+}
+
+/// A whole run in a world that changes what becomes of a frame.
+fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcome {
+    let (topology, facts, options) = (topology(), facts(), ProbeOptions::new(99));
+    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let started = Instant::now();
+    let mut now = started;
+    let mut run = Run::new(&topology, &plan, &facts, &options, now);
+    let (mut sent, mut last) = (Vec::new(), None);
+    loop {
+        match run.next(now) {
+            Next::Done => break,
+            Next::Wait(until) => {
+                assert!(until > now, "it would turn round and round");
+                now = until;
+            }
+            Next::Send(Sending { tenant, ask, via, frame }) => {
+                assert!(last.is_none_or(|last| now >= last + options.gap), "faster than it says");
+                last = Some(now);
+                let mark = run.cookie.find(&frame).unwrap();
+                assert_eq!((usize::from(mark.tenant), usize::from(mark.ask)), (tenant, ask));
+                sent.push((via, mark));
+                let address = run.asked[ask].ask.address.to_string();
+                for event in change(mark, &address, well(mark, &address)) {
+                    match event {
+                        Event::Met(device, outgoing, seen) => run.met(device, outgoing, &seen),
+                        Event::Echo(tenant, seen) => run.met_in_gateway(tenant, &seen),
+                    }
+                }
+            }
+        }
+    }
+    Outcome { findings: run.findings(), sent, took: now - started }
+}
+
+fn named(findings: &[Finding]) -> Vec<(Check, Severity, String)> {
+    let mut named: Vec<_> = findings
+        .iter()
+        .map(|it| {
+            (it.check, it.severity, it.tenants.iter().map(TenantName::as_str).collect::<Vec<_>>().join("+"))
+        })
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+#[test]
+fn all_is_asked_once_where_all_is_well() {
+    let Outcome { findings, sent, took } = whole(|_, _, events| events);
+    assert_eq!(findings, []);
+    let count = |stage| sent.iter().filter(|(_, mark)| mark.stage == stage).count();
+    // acme: three of its own, one of globex' only; globex: two of its own, two of acme's only.
+    assert_eq!(Stage::ALL.map(count), [8, 5, 2, 0]);
+    assert!(sent.iter().all(|(via, mark)| (*via == Via::Gateway) == (mark.stage == Stage::Echo)));
+    assert!(took < Duration::from_millis(700), "{took:?}");
+}
+
+#[test]
+fn who_is_asked_and_who_should_answer() {
+    let topology = topology();
+    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let asks = asks(&topology, &plan, &facts(), 1);
+    let text = |at: usize| {
+        let list = asks.iter().filter(|ask| ask.tenant == at).map(|ask| match &ask.wanted {
+            Wanted::Known { what, way: Some(Way::Port(port)), mac, echo, .. } => {
+                format!("{} {what} {port} {mac:?} {echo}", ask.address)
+            }
+            Wanted::Known { what, way, mac, echo, .. } => {
+                format!("{} {what} {way:?} {mac:?} {echo}", ask.address)
+            }
+            Wanted::Nobody(owners) => format!("{} {owners:?}", ask.address),
+        });
+        list.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        text(0),
+        [
+            "192.168.0.11 container 101 veth101.0 Some(02:00:00:00:00:0b) true",
+            "192.168.0.12 container 102 Some(Peer(10.0.0.2)) None true",
+            "192.168.0.1 gateway of host a gw-reygmj2v3c6c Some(02:00:00:00:00:01) false",
+            "192.168.0.13 [\"globex\"]",
+        ]
+    );
+    // Only one of those that others have was asked for.
+    assert_eq!(text(1).len(), 3);
+    assert!(text(1)[2].ends_with("[\"acme\"]"), "{:?}", text(1));
+}
+
+#[test]
+fn one_copy_on_devices_on_top_of_each_other_is_one_copy() {
+    let Outcome { findings, sent, .. } = whole(|_, _, events| {
+        let again = events.iter().filter_map(|event| match event {
+            Event::Met(WIRE, outgoing, seen) => Some(Event::Met(NOBODYS, *outgoing, *seen)),
+            _ => None,
+        });
+        let again: Vec<Event> = again.collect();
+        events.into_iter().chain(again).collect()
+    });
+    assert_eq!(findings, []);
+    assert_eq!(sent.len(), 15);
+}
+
+#[test]
+fn a_loop_is_not_fed() {
+    let Outcome { sent, .. } = whole(|mark, _, events| match mark.tenant {
+        0 => and(events, Event::Met(WIRE, false, wired("10.0.0.3", "10.0.0.1", 7, own(mark)))),
+        _ => events,
+    });
+    assert_eq!(sent.iter().filter(|(_, mark)| mark.tenant == 0).count(), 1);
+}
+
+proptest! {
+    /// Whatever is lost is no breach, and no more is sent than is documented, nor for longer.
+    #[test]
+    fn what_is_lost_is_no_breach(kept in proptest::collection::vec(0_u8..4, 400)) {
+        let mut kept = kept.into_iter().cycle();
+        let Outcome { findings, sent, took } =
+            whole(|_, _, events| events.into_iter().filter(|_| kept.next() != Some(0)).collect());
+        prop_assert!(findings.iter().all(|finding| finding.severity < Severity::Breach), "{findings:?}");
+        // 5 addresses, 3 of others', 2 that are echoed; each 3 times, and each echo in 2 lengths.
+        prop_assert!(sent.len() <= 3 * (5 + 3) + 3 * 5 + 2 * 3 * 2, "{}", sent.len());
+        prop_assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+}
+
+#[test]
+fn nothing_is_told_of_those_whom_nobody_could_ask() {
+    let (topology, facts) = (topology(), facts());
+    let options = ProbeOptions { deadline: Duration::from_millis(5), ..ProbeOptions::new(99) };
+    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let mut now = Instant::now();
+    let mut run = Run::new(&topology, &plan, &facts, &options, now);
+    run.close(0, "it is gone".to_owned());
+    loop {
+        match run.next(now) {
+            Next::Done => break,
+            Next::Wait(until) => now = until,
+            Next::Send(sending) => assert_eq!(sending.tenant, 1),
+        }
+    }
+    let findings = run.findings();
+    let acme: Vec<_> = findings.iter().filter(|it| it.tenants[0].as_str() == "acme").collect();
+    assert_eq!(acme.len(), 1, "{findings:#?}");
+    assert_eq!((acme[0].object.as_str(), acme[0].check), ("bridge br-acme", Check::ProbeUnanswered));
+    // What there was no time for is not taken for well.
+    let globex = findings.iter().filter(|it| it.tenants[0].as_str() == "globex");
+    let late = globex.filter(|it| it.reason.contains("not asked to the end within 5ms"));
+    assert_eq!(late.count(), 4, "{findings:#?}");
+}
