@@ -19,7 +19,7 @@ const LEVELS: [Level; 2] = [Level::Static, Level::Trace];
 const MENDED: Duration = Duration::from_secs(15);
 
 async fn verify(lab: &TestLab) -> Report {
-    let options = VerifyOptions { levels: LEVELS.into_iter().collect(), ..VerifyOptions::default() };
+    let options = VerifyOptions { levels: LEVELS.into_iter().collect(), ..VerifyOptions::new(7) };
     let (report, notes) =
         lab.mesh.verify(options, &()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert_eq!(notes, [""; 0], "something was not read");

@@ -1,6 +1,7 @@
 //! `ovsmesh verify`
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use ovs_mesh::isolation::{
@@ -51,7 +52,9 @@ fn read(path: &Path) -> Result<HostSnapshot, Failure> {
 
 /// The levels that were asked for, or all.
 pub(crate) fn verify_options(levels: Levels) -> VerifyOptions {
-    let options = VerifyOptions { trace_time: levels.trace_time, ..VerifyOptions::default() };
+    // The library has no randomness of its own.
+    let cookie = RandomState::new().hash_one(std::process::id());
+    let options = VerifyOptions { trace_time: levels.trace_time, ..VerifyOptions::new(cookie) };
     let asked = levels.asked();
     if asked.is_empty() { options } else { VerifyOptions { levels: asked, ..options } }
 }

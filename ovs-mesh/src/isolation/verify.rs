@@ -10,6 +10,7 @@ use super::collect::{Collected, collect};
 use super::findings::{Check, Finding, Level, Severity};
 use super::host::HostSnapshot;
 use super::machine::Machine;
+use super::probe::{ProbeOptions, probe};
 use super::report::Report;
 use super::static_checks::{StaticChecks, StaticError};
 use super::tracer::{chain, trace};
@@ -25,12 +26,18 @@ pub struct VerifyOptions {
     pub levels: BTreeSet<Level>,
     /// How long the traces of all hosts together may take; what is not traced by then is told as not checked.
     pub trace_time: Duration,
+    /// How hosts are probed.
+    pub probe: ProbeOptions,
 }
 
-impl Default for VerifyOptions {
-    /// All levels, and a minute for the traces.
-    fn default() -> Self {
-        Self { levels: Level::ALL.into_iter().collect(), trace_time: Duration::from_secs(60) }
+impl VerifyOptions {
+    /// All levels, a minute for the traces, and the probes' own defaults with that cookie.
+    pub fn new(cookie: u64) -> Self {
+        Self {
+            levels: Level::ALL.into_iter().collect(),
+            trace_time: Duration::from_secs(60),
+            probe: ProbeOptions::new(cookie),
+        }
     }
 }
 
@@ -129,16 +136,17 @@ impl<'a> Verifier<'a> {
             }
         }
         if self.runs(Level::Probe) {
-            for target in targets {
-                self.probe(target);
+            let probes = targets.iter().map(|Target { host, switch, netns: _ }| {
+                probe(switch, self.topology, host, &self.options.probe)
+            });
+            for (Target { host, .. }, probed) in targets.iter().zip(join_all(probes).await) {
+                match probed {
+                    Ok(report) => self.report.join(report),
+                    Err(error) => self.report.skipped_level(host, Level::Probe, chain(&error)),
+                }
             }
         }
         Ok(())
-    }
-
-    /// Sends live packets.
-    fn probe(&mut self, Target { host, switch: _, netns: _ }: &Target) {
-        self.report.skipped_level(host, Level::Probe, "this ovsmesh has no live probes yet");
     }
 
     fn no_tunnels(&mut self, host: &HostName, error: &ControlError) {
