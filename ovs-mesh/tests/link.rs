@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ovs_mesh::NetnsName;
+use ovs_mesh::isolation::{Device, Machine, MachineError, PeerNetns};
 use ovs_mesh::link::{
     DatapathError, GatewayDiffers, GatewayError, GatewaySpec, LinkError, Links, Mac, Netns, NetnsError,
     VethSpec, datapaths, ensure_gateway, features, gateway_state, remove_gateway, set_tx_checksum,
@@ -337,4 +338,39 @@ async fn the_kernel_datapath_is_listed_or_said_to_be_missing() {
         Ok(found) => assert!(loaded && found.is_empty(), "{found:?}"),
         Err(why) => assert!(!loaded && matches!(why, DatapathError::NotLoaded { .. }), "{why}"),
     }
+}
+
+/// The machine as a host of it sees it: where the other ends of its devices are, whatever their indexes, and what forwards.
+#[tokio::test]
+async fn a_machine_is_seen_from_each_of_its_namespaces() {
+    let sandbox = Sandbox::new();
+    let [host, near, far] = ["host", "near", "far"].map(|name| sandbox.netns(name));
+    let links = Links::open_in(&host).unwrap();
+    assert_eq!(links.netns_id(&near).await.unwrap(), None);
+    // Both far ends get one index, each in its namespace.
+    for (device, netns) in [("v0", &near), ("v1", &far)] {
+        let pair = VethSpec { peer_netns: Some(netns.clone()), ..VethSpec::new(device, "eth0", 1400) };
+        links.create_veth(&pair).await.unwrap();
+    }
+    assert!(links.netns_id(&near).await.unwrap().is_some());
+    Links::open_in(&near).unwrap().add_address("eth0", "10.9.9.1/24".parse().unwrap()).await.unwrap();
+    far.run(|| fs::write("/proc/sys/net/ipv4/conf/eth0/forwarding", "1")).unwrap().unwrap();
+    let machine = Machine::read(tokio::time::Instant::now() + Duration::from_secs(30)).await.unwrap();
+
+    let seen = machine.host(host.id()).unwrap();
+    let device = |devices: &[Device], name: &str| devices.iter().find(|it| it.name == name).unwrap().clone();
+    let named = |netns: &Netns| PeerNetns::Named(netns.name().to_string());
+    assert_eq!(device(&seen.devices, "v0").peer_netns, named(&near));
+    assert_eq!(device(&seen.devices, "v1").peer_netns, named(&far));
+    assert!(!seen.netns.iter().any(|space| space.name == host.name().as_str()), "the host is its own guest");
+    let space = |name: &Netns| seen.netns.iter().find(|space| space.name == name.name().as_str()).unwrap();
+    let inner = device(&space(&near).devices, "eth0");
+    assert_eq!((inner.peer_netns, inner.mtu, inner.addresses.len()), (PeerNetns::Host, 1400, 1));
+    assert!(space(&far).forwarding.ipv4, "one device's forwarding is not seen");
+    assert!(!space(&near).forwarding.ipv4);
+    let other = machine.host(near.id()).unwrap();
+    assert_eq!(device(&other.devices, "eth0").peer_netns, named(&host));
+
+    let late = Machine::read(tokio::time::Instant::now()).await;
+    assert!(matches!(late, Err(MachineError::Deadline)), "{late:?}");
 }

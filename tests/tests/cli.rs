@@ -178,7 +178,8 @@ fn a_lab_takes_root() {
     let place =
         tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let binary = place.path().join("ovsmesh");
-    std::fs::copy(ovsmesh(), &binary).unwrap();
+    // By another process: what is open for writing here, and in the children of other tests, cannot be run.
+    assert!(Command::new("cp").args([&ovsmesh(), &binary]).status().unwrap().success());
     let output = Command::new(&binary)
         .args(["lab", "up", "--name", "nobody"])
         .current_dir("/")

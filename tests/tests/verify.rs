@@ -49,6 +49,10 @@ fn row(fault: &Fault, report: &Report) -> String {
     let mut row = format!("| {} |", fault.name);
     for level in LEVELS {
         let found = report.findings().iter().filter(|finding| finding.level == level);
+        // What does not arrive also depends on what a bridge happens to have learned.
+        let found = found.filter(|finding| {
+            finding.check != Check::TraceMissing || fault.checks.contains(&Check::TraceMissing)
+        });
         let found: BTreeSet<Check> = found.map(|finding| finding.check).collect();
         let named = |check: &Check| {
             let marks = if fault.checks.contains(check) { "**" } else { "" };
@@ -158,10 +162,10 @@ async fn what_is_beside_a_healthy_mesh_is_nobodys_finding() {
 async fn lost<T>(lab: &TestLab, time: Duration, act: impl Future<Output = T>) -> (u32, u32, T) {
     const BURST: u32 = 10;
     let (from, to) = (lab.netns("101"), lab.netns("102"));
-    let socket = to.run(|| UdpSocket::bind("192.168.7.12:7000")).unwrap().unwrap();
+    let socket = to.run(|| UdpSocket::bind("192.168.7.12:0")).unwrap().unwrap();
     let sender = from.run(|| UdpSocket::bind("192.168.7.11:0")).unwrap().unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    sender.connect("192.168.7.12:7000").unwrap();
+    sender.connect(socket.local_addr().unwrap()).unwrap();
     let arrivals = std::thread::spawn(move || {
         let mut buffer = [0; 64];
         let mut seen = BTreeSet::new();
@@ -303,8 +307,8 @@ fn document(count: usize, table: &str) -> String {
     let mut text = format!(
         "# What `ovsmesh verify` finds\n\n\
          {count} faults, each put into a healthy lab of three hosts and three tenants with equal addresses, on real Open vSwitch \
-         daemons (userspace datapath), and what each level found then. In bold: the checks that must find it. After each the lab \
-         is mended and must have no finding again.\n\n\
+         daemons (userspace datapath), and what each level found then. In bold: the checks that must find it (`trace-missing` \
+         stands only where it must). After each the lab is mended and must have no finding again.\n\n\
          Written by `tests/tests/verify.rs`, which fails when this is not what it finds. To write it anew:\n\
          `OVSMESH_WRITE_FAULTS=1 cargo test -p ovsmesh-tests --test verify every_fault`\n"
     );

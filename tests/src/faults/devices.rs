@@ -207,7 +207,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     undone(
         "two containers have one MAC address",
-        &[Check::MacDuplicate, Check::TraceMissing],
+        &[Check::MacDuplicate],
         // The other one has the last word, so that host h1's bridge has it there.
         &[
             (

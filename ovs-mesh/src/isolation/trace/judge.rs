@@ -61,7 +61,9 @@ impl<'a> Tracing<'a> {
             reasons.sort_unstable();
             let (ports, all) = alike.entry((check, severity, bridge, tenants, reasons, remedy)).or_default();
             ports.push(in_port);
-            packets.into_iter().for_each(|packet| once(all, packet));
+            for packet in packets {
+                once(all, packet);
+            }
         }
         let findings = alike.into_iter().map(
             |((check, severity, bridge, tenants, reasons, remedy), (ports, packets))| {
