@@ -58,7 +58,7 @@ pub struct Target {
     pub host: HostName,
     /// Its switch.
     pub switch: Switch,
-    /// The network namespace of its devices, where it is on this machine.
+    /// The network namespace of its devices, where those are on this machine: the one that its switch was connected with.
     pub netns: Option<NetnsId>,
 }
 
@@ -136,10 +136,17 @@ impl<'a> Verifier<'a> {
             }
         }
         if self.runs(Level::Probe) {
-            let probes = targets.iter().map(|Target { host, switch, netns: _ }| {
+            // Packets can only be sent and seen where the host's devices are.
+            let (here, elsewhere): (Vec<&Target>, Vec<&Target>) =
+                targets.iter().partition(|target| target.netns.is_some());
+            for target in elsewhere {
+                let reason = "its devices are not those that can be seen from here";
+                self.report.skipped_level(&target.host, Level::Probe, reason);
+            }
+            let probes = here.iter().map(|Target { host, switch, netns: _ }| {
                 probe(switch, self.topology, host, &self.options.probe)
             });
-            for (Target { host, .. }, probed) in targets.iter().zip(join_all(probes).await) {
+            for (Target { host, .. }, probed) in here.iter().zip(join_all(probes).await) {
                 match probed {
                     Ok(report) => self.report.join(report),
                     Err(error) => self.report.skipped_level(host, Level::Probe, chain(&error)),
