@@ -27,6 +27,8 @@ pub struct Fault {
     pub inject: &'static [(&'static str, &'static str)],
     /// What takes it away again, before every host is synced.
     pub undo: &'static [(&'static str, &'static str)],
+    /// Whether it takes the userspace datapath: a device of the kernel's datapath can be no other master's.
+    pub userspace_only: bool,
 }
 
 /// A fault whose scripts run on host h1, and that a sync mends.
@@ -35,7 +37,7 @@ const fn synced(
     checks: &'static [Check],
     inject: &'static [(&'static str, &'static str)],
 ) -> Fault {
-    Fault { name, checks, inject, undo: &[] }
+    undone(name, checks, inject, &[])
 }
 
 /// A fault that takes more than a sync to mend.
@@ -45,7 +47,17 @@ const fn undone(
     inject: &'static [(&'static str, &'static str)],
     undo: &'static [(&'static str, &'static str)],
 ) -> Fault {
-    Fault { name, checks, inject, undo }
+    Fault { name, checks, inject, undo, userspace_only: false }
+}
+
+/// A fault that only the userspace datapath lets anybody bring about.
+const fn userspace(
+    name: &'static str,
+    checks: &'static [Check],
+    inject: &'static [(&'static str, &'static str)],
+    undo: &'static [(&'static str, &'static str)],
+) -> Fault {
+    Fault { userspace_only: true, ..undone(name, checks, inject, undo) }
 }
 
 /// All that the static checks and the traces must find, in the order of the catalogue.

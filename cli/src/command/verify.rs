@@ -101,10 +101,10 @@ async fn reach(global: &Global, topology: &Topology) -> Result<Reached, Failure>
     let databases = if global.db.is_empty() { &default } else { global.db.as_slice() };
     let mut reached = Reached { targets: Vec::new(), unreachable: Vec::new() };
     let is_only = databases.len() == 1;
-    for Database { host, endpoint } in databases {
+    for Database { host: named, endpoint } in databases {
         let is_unix = matches!(endpoint, Endpoint::Unix(_));
         // One socket of this machine is this host's; so is one that has no other name, if this host was named.
-        let own = match host {
+        let own = match named {
             None if is_only && (is_unix || global.host.is_some()) => Some(global.host_name()?),
             named => named.clone(),
         };
@@ -125,7 +125,8 @@ async fn reach(global: &Global, topology: &Topology) -> Result<Reached, Failure>
                 .map_err(|source| Failure::Origin { endpoint: endpoint.clone(), source })?,
         };
         // Of several sockets here, as a lab's hosts have, only this host's goes with the devices that can be seen.
-        let is_here = is_unix && (is_only || global.host_name().is_ok_and(|own| own == host));
+        let is_own = is_only && named.is_none();
+        let is_here = is_unix && (is_own || global.host_name().is_ok_and(|own| own == host));
         let netns = if is_here { NetnsId::own().ok() } else { None };
         reached.targets.push(Target { host, switch, netns });
     }

@@ -117,7 +117,7 @@ impl Tracer<'_> {
         let ended = self.cases(&mut control, &cases, &mut traced).await;
         let findings = tracing.judge(traced.iter().map(|(case, trace)| (*case, trace)));
         self.report.extend(findings);
-        self.kernel(&tracing, &ports).await;
+        self.kernel(&tracing, &ports, links.is_some()).await;
         match ended {
             Ok(()) => self.report.checked(&self.plan.host, Level::Trace),
             Err(_) if Instant::now() >= self.deadline => {
@@ -188,12 +188,16 @@ impl Tracer<'_> {
         Ok(())
     }
 
-    /// The kernel's own ports, where a tenant's bridge is in its datapath.
-    async fn kernel(&mut self, tracing: &Tracing<'_>, ports: &DatapathPorts) {
+    /// The kernel's own ports, where a tenant's bridge is in its datapath, and that is the one that can be seen from here.
+    async fn kernel(&mut self, tracing: &Tracing<'_>, ports: &DatapathPorts, is_here: bool) {
         let bridges = self.plan.bridges.iter();
         let mut held = bridges.flat_map(|bridge| ports.on(bridge.name.as_str()));
         let datapath = held.find_map(|port| port.datapath.strip_prefix("system@"));
         let Some(name) = datapath else { return };
+        if !is_here {
+            let reason = "the kernel's datapath is not one that can be seen from here";
+            return self.report.skipped(&self.plan.host, &[Check::DatapathPort], reason);
+        }
         let netns = self.switch.netns();
         let found = async {
             let all = link::datapaths(netns).await?;

@@ -58,7 +58,7 @@ pub struct Target {
     pub host: HostName,
     /// Its switch.
     pub switch: Switch,
-    /// The network namespace of its devices, where it is on this machine.
+    /// The network namespace of its devices, where those are on this machine: the one that its switch was connected with.
     pub netns: Option<NetnsId>,
 }
 
@@ -136,11 +136,12 @@ impl<'a> Verifier<'a> {
             }
         }
         if self.runs(Level::Probe) {
+            // Packets can only be sent and seen where the host's devices are.
             let (here, elsewhere): (Vec<&Target>, Vec<&Target>) =
                 targets.iter().partition(|target| target.netns.is_some());
-            for Target { host, .. } in elsewhere {
-                let reason = "live packets can only be sent and heard where the host's devices are";
-                self.report.skipped_level(host, Level::Probe, reason);
+            for target in elsewhere {
+                let reason = "its devices are not those that can be seen from here";
+                self.report.skipped_level(&target.host, Level::Probe, reason);
             }
             let probes = here.iter().map(|Target { host, switch, netns: _ }| {
                 probe(switch, self.topology, host, &self.options.probe)

@@ -2,7 +2,7 @@
 
 use ovs_mesh::isolation::Check;
 
-use super::{Fault, synced, undone};
+use super::{Fault, synced, undone, userspace};
 
 /// Makes container 101's pair of devices anew.
 const ANEW_101: &str = "ip link delete veth101.0 2> /dev/null || true
@@ -13,7 +13,7 @@ const ANEW_101: &str = "ip link delete veth101.0 2> /dev/null || true
     ip -n $MESH-ct101 address add 192.168.7.11/24 dev eth0";
 
 pub(super) const FAULTS: &[Fault] = &[
-    undone(
+    userspace(
         "a Linux bridge joins two tenants' containers",
         &[Check::DeviceEnslaved],
         &[(
@@ -24,7 +24,7 @@ pub(super) const FAULTS: &[Fault] = &[
         )],
         &[("h1", "ip link delete lb0")],
     ),
-    undone(
+    userspace(
         "a device is also a port of a Linux bridge",
         &[Check::DeviceEnslaved],
         &[("h1", "ip link add lb0 type bridge; ip link set veth101.0 master lb0")],
@@ -67,7 +67,7 @@ pub(super) const FAULTS: &[Fault] = &[
         )],
         &[("h1", "vs del-port va; ip link delete va; ip link delete lb0")],
     ),
-    undone(
+    userspace(
         "a macvlan device stands on a container's",
         &[Check::BridgeJoined],
         &[("h1", "ip link add link veth101.0 name mv0 type macvlan")],
