@@ -336,3 +336,45 @@ impl Assessor<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::hosts::healthy_hosts;
+
+    fn topology() -> crate::topology::Topology {
+        "mesh = { name = \"m\", underlay_mtu = 1500 }
+         host = [{ name = \"a\", underlay_ip = \"10.0.0.1\" }, { name = \"b\", underlay_ip = \"10.0.0.2\" }]
+         tenant = [{ name = \"acme\", key = 7, subnet = \"10.1.0.0/24\" }]"
+            .parse()
+            .unwrap()
+    }
+
+    /// A row can have its `ofport` and no `error`, and yet its tunnel be missing from ovs-vswitchd's own list, or be
+    /// there with another tuple: that is not applied.
+    #[test]
+    fn a_tunnel_that_is_not_listed_is_not_applied() {
+        let topology = topology();
+        let plan = Plan::new(&topology, topology.hosts()[0].name()).unwrap();
+        let host = healthy_hosts(&topology).swap_remove(0);
+        let listed = host.tunnels.unwrap();
+        let state = |listed: &[ListedTunnel]| {
+            let objects = assess(&plan, &host.rows, &Diff::default(), Some(listed));
+            objects.into_iter().find(|object| object.kind == ObjectKind::Tunnel).unwrap().state
+        };
+        assert_eq!(state(&listed), State::Applied);
+        assert!(lists_every_tunnel(&plan, &listed));
+        let failing = |listed: &[ListedTunnel], word: &str| {
+            let state = state(listed);
+            assert!(!lists_every_tunnel(&plan, listed));
+            assert!(matches!(&state, State::Failing { reason } if reason.contains(word)), "{state}");
+        };
+        failing(&[], "another tunnel has its tuple");
+        let mut other_key = listed.clone();
+        other_key[0].in_key = ListedKey::Exact(8);
+        failing(&other_key, "8");
+        let mut other_remote = listed.clone();
+        other_remote[0].remote = ListedRemote::Address("10.0.0.9".parse().unwrap());
+        failing(&other_remote, "10.0.0.9");
+    }
+}

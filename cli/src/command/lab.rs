@@ -94,7 +94,8 @@ fn exec(global: &Global, options: LabName, target: &str, command: Vec<String>) -
 async fn status(global: &Global, options: LabName) -> Result<Exit, Failure> {
     let lab = MeshLab::open(&name(global, options)?)?;
     let (standing, hosts) = lab.status().await?;
-    let drift = hosts.iter().any(|(_, found)| found.as_ref().map_or(true, Status::has_drift));
+    let any = |is: fn(&Status) -> bool| hosts.iter().any(|(_, found)| found.as_ref().map_or(true, is));
+    let (drift, failures) = (any(Status::has_drift), any(Status::has_failures));
     let shown = LabShown {
         whole: standing.whole(),
         lab: &standing,
@@ -105,6 +106,8 @@ async fn status(global: &Global, options: LabName) -> Result<Exit, Failure> {
         Exit::Failed
     } else if drift {
         Exit::Drift
+    } else if failures {
+        Exit::NotApplied
     } else {
         Exit::Done
     })

@@ -136,12 +136,11 @@ impl<'a> Verifier<'a> {
             }
         }
         if self.runs(Level::Probe) {
-            // Packets can only be sent and seen where the host's devices are.
             let (here, elsewhere): (Vec<&Target>, Vec<&Target>) =
                 targets.iter().partition(|target| target.netns.is_some());
-            for target in elsewhere {
-                let reason = "its devices are not those that can be seen from here";
-                self.report.skipped_level(&target.host, Level::Probe, reason);
+            for Target { host, .. } in elsewhere {
+                let reason = "live packets can only be sent and heard where the host's devices are";
+                self.report.skipped_level(host, Level::Probe, reason);
             }
             let probes = here.iter().map(|Target { host, switch, netns: _ }| {
                 probe(switch, self.topology, host, &self.options.probe)
