@@ -310,7 +310,7 @@ fn document(count: usize, table: &str) -> String {
         "# What `ovsmesh verify` finds\n\n\
          {count} faults, each put into a healthy lab of three hosts and three tenants with equal addresses, on real Open vSwitch \
          daemons (userspace datapath), and what each level found then. In bold: the checks that must find it (`trace-missing` \
-         stands only where it must). After each the lab is mended and must have no finding again.\n\n\
+         stands only where it must). After each the lab is mended and must have no finding again; those of daemons have a lab each.\n\n\
          Written by `tests/tests/verify.rs`, which fails when this is not what it finds. To write it anew:\n\
          `OVSMESH_WRITE_FAULTS=1 cargo test -p ovsmesh-tests --test verify every_fault`\n"
     );
