@@ -198,7 +198,12 @@ pub(crate) fn claim(plan: &LabPlan) -> Result<Claim, StateError> {
 fn free(plan: &LabPlan) -> Result<(), StateError> {
     let mut others = Vec::new();
     for name in list()? {
-        others.extend(read(&name)?);
+        match read(&name) {
+            Ok(other) => others.extend(other),
+            // Of another version: what stands of it is seen by its namespaces.
+            Err(StateError::Manifest { .. }) => {}
+            Err(why) => return Err(why),
+        }
     }
     for (netns, what) in plan.netns() {
         if let Some(other) = others.iter().find(|other| other.netns().any(|(taken, _)| taken == netns)) {
