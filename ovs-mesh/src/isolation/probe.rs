@@ -7,7 +7,7 @@
 //!
 //! | question | to | proves |
 //! | --- | --- | --- |
-//! | ARP probe (RFC 5227), for IPv6 a solicitation from `::` (RFC 4862), short, to all | each container and gateway of the tenant | that it answers, with the MAC address that it is known by, by the port or from the host where it should be, and nobody else does |
+//! | ARP probe (RFC 5227), for IPv6 a solicitation (RFC 4861) from the bridge's link-local address, short, to all | each container and gateway of the tenant | that it answers, with the MAC address that it is known by, by the port or from the host where it should be, and nobody else does |
 //! | the same to addresses that only other tenants have | nobody | that they stay silent here |
 //! | the same at the tenant's MTU, to the one who answered | each container and gateway | the way there at full MTU |
 //! | ICMP echo at the tenant's MTU, not to be cut, from the gateway's device, if this host has one | each other container and gateway | the way there and back at full MTU |
@@ -23,16 +23,16 @@
 //! times as much, and twice the echo requests. There are never more than [`ProbeOptions::at_once`] questions without an
 //! answer, nor two frames within [`ProbeOptions::gap`].
 //!
-//! **What stays.** Bridges learn their own bridges' MAC addresses, as of anything that sends. The questions have no sender
-//! that a neighbour table could hold. An echo request has: the gateway and who answers it may then know each other's
-//! (true) addresses, as after any other packet between them.
+//! **What stays.** Bridges learn their own bridges' MAC addresses, as of anything that sends. ARP's questions have
+//! no sender that a neighbour table could hold. IPv6's have: who answers one knows the bridge's link-local address, the one
+//! that its MAC address gives it, until his neighbour table forgets it. So has an echo request: the gateway and who answers
+//! it may then know each other's (true) addresses, as after any other packet between them.
 //!
 //! **What it cannot see.** Frames that no packet socket sees: of DPDK's and `AF_XDP`'s devices; the tunnels over an underlay
-//! whose devices carry no Ethernet frames. An IPv6 neighbour advertisement does not say whom it answers: while several
-//! hosts probe one tenant at once, a long question may seem answered that was not; echo requests tell. An IPv6 address that
-//! is being configured at that moment (RFC 4862 section 5.4) can take a solicitation for a duplicate's. On the kernel's
-//! datapath with an IPv6 underlay, IPv6 addresses are not asked for, and the report says so: its ip6gre drops what comes
-//! from `::`.
+//! whose devices carry no Ethernet frames. An answer does not say which question it answers: an IPv6 neighbour advertisement
+//! to all, while an address is asked for, may make a long question seem answered that was not; echo requests tell. An IPv6
+//! address that is being configured at that moment (RFC 4862 section 5.4) does not answer yet. A host that looks for
+//! conflicts about an IPv4 address at that very moment (RFC 5227; Linux itself does not) may take an ARP probe for one.
 
 mod asks;
 mod cookie;
@@ -186,12 +186,6 @@ pub async fn probe(
     let mut report = Report::new(topology);
     report.checked(host, Level::Probe);
     report.extend(run.findings());
-    let has_six = plan.bridges.iter().filter_map(|bridge| topology.tenant(&bridge.tenant));
-    if asks::drops_sourceless(topology) && has_six.into_iter().any(|tenant| tenant.subnet().is_ipv6()) {
-        let reason =
-            "IPv6 addresses are not asked for: the kernel's ip6gre carries no question without a source";
-        report.skipped_level(host, Level::Probe, reason);
-    }
     Ok(report)
 }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use super::facts::Facts;
 use crate::link::Mac;
-use crate::names::{HostName, TenantName, TunnelKind};
+use crate::names::{HostName, TenantName};
 use crate::plan::{Bridge, Plan};
-use crate::topology::{Datapath, Tenant, Topology};
+use crate::topology::{Tenant, Topology};
 
 /// By what an answer comes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +47,6 @@ pub(super) struct Ask {
     pub(super) wanted: Wanted,
 }
 
-/// Whether IPv6 questions, which have no source, arrive nowhere: the kernel's ip6gre takes `::` for its own far end, which it
-/// does not know either, and drops them as if they went round (`ip6gre_xmit_ipv6` of Linux 6.1).
-pub(super) fn drops_sourceless(topology: &Topology) -> bool {
-    topology.datapath() == Datapath::System && topology.tunnel_kind() == TunnelKind::Ip6Gre
-}
-
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
 /// addresses that only others have, at most `foreign` a tenant, of all the others by turns.
 pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, foreign: usize) -> Vec<Ask> {
@@ -67,7 +61,6 @@ pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, foreign: usi
             address,
             wanted: Wanted::Nobody(owners),
         }));
-        asks.retain(|ask| ask.address.is_ipv4() || !drops_sourceless(topology));
         lists.push(asks.into_iter());
     }
     by_turns(lists)
