@@ -8,7 +8,7 @@
 //! | question | to | proves |
 //! | --- | --- | --- |
 //! | ARP probe (RFC 5227), for IPv6 a solicitation (RFC 4861) from the bridge's link-local address, short, to all | each container and gateway of the tenant | that it answers, with the MAC address that it is known by, by the port or from the host where it should be, and nobody else does |
-//! | the same to addresses that only other tenants have | nobody | that they stay silent here |
+//! | the same to addresses that only other tenants have, outside the tenant's own subnet | nobody | that they stay silent here |
 //! | the same at the tenant's MTU, to the one who answered | each container and gateway | the way there at full MTU |
 //! | ICMP echo at the tenant's MTU, not to be cut, from the gateway's device, if this host has one | each other container and gateway | the way there and back at full MTU |
 //!

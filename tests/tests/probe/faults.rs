@@ -247,3 +247,17 @@ async fn an_answer_for_another_tenants_address_is_found() {
         assert_eq!(found.len(), 1, "{}", told(&found));
     }
 }
+
+/// A virtual address of the tenant's own, which the topology does not name, may be one that another tenant has too.
+#[tokio::test]
+async fn a_virtual_address_of_the_tenants_own_subnet_is_nobodys_fault() {
+    let text = simple(2, &[("acme", 7), ("globex", 8)], false).to_toml();
+    let at = text.find("name = \"globex\"").unwrap();
+    let lab =
+        TestLab::up(topology(&[&text[..at], &text[at..].replace("192.168.7.1", "192.168.7.2")].concat()))
+            .await;
+    lab.run("102", &["ip", "address", "add", "192.168.7.21/32", "dev", "eth0"]);
+    for on in ["h1", "h2"] {
+        assert_eq!(told(&probed(&lab, on).await), "", "on {on}");
+    }
+}

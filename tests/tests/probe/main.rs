@@ -104,7 +104,8 @@ async fn healthy(topology: Topology) {
         for tenant in topology.tenants() {
             let peers = topology.members(tenant).count() - 1;
             let own = of(tenant);
-            let others = topology.tenants().iter().flat_map(of).filter(|(ip, _)| !own.contains_key(ip));
+            let subnet = tenant.subnet();
+            let others = topology.tenants().iter().flat_map(of).filter(|(ip, _)| !subnet.contains(*ip));
             let others: BTreeSet<IpAddr> = others.map(|(ip, _)| ip).collect();
             let remote = own.values().filter(|at| *at != one.name()).count();
             short += (own.len() + others.len()) * peers;

@@ -48,14 +48,15 @@ pub(super) struct Ask {
 }
 
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
-/// addresses that only others have, at most `foreign` a tenant, of all the others by turns.
+/// addresses that only others have, at most `foreign` a tenant, of all the others by turns; none that is in the tenant's own
+/// subnet, where somebody of the tenant's may have it whom the topology does not name (a virtual address, for example).
 pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, foreign: usize) -> Vec<Ask> {
     let mut lists = Vec::new();
     for (at, tenant) in topology.tenants().iter().enumerate() {
         let Some(bridge) = plan.bridge_of(tenant.name()) else { continue };
         let mut asks = known(topology, plan, facts, at, bridge);
-        let own: BTreeSet<IpAddr> = addresses(tenant).collect();
-        let others = foreigners(topology, at).into_iter().filter(|(address, _)| !own.contains(address));
+        let subnet = tenant.subnet();
+        let others = foreigners(topology, at).into_iter().filter(|(address, _)| !subnet.contains(*address));
         asks.extend(others.take(foreign).map(|(address, owners)| Ask {
             tenant: at,
             address,

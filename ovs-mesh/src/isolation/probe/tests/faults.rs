@@ -95,8 +95,8 @@ const FAULTS: &[Fault] = {
         (
             "another tenant's address answers",
             |mark, to, events| match (mark.tenant, to) {
-                (0, "192.168.0.13") => {
-                    let other = wired("10.0.0.3", "10.0.0.1", 7, answer("192.168.0.13", 23, 70));
+                (0, "192.168.1.13") => {
+                    let other = wired("10.0.0.3", "10.0.0.1", 7, answer("192.168.1.13", 23, 70));
                     and(events, Event::Met(WIRE, false, other))
                 }
                 _ => events,
@@ -122,8 +122,8 @@ const FAULTS: &[Fault] = {
         (
             "an answer from a stranger's port",
             |mark, to, events| match (mark.tenant, to) {
-                (0, "192.168.0.13") => {
-                    and(events, Event::Met(TAP, false, bare(answer("192.168.0.13", 97, 70))))
+                (0, "192.168.1.13") => {
+                    and(events, Event::Met(TAP, false, bare(answer("192.168.1.13", 97, 70))))
                 }
                 _ => events,
             },
