@@ -191,6 +191,19 @@ fn mac_of(lab: &TestLab, place: &str, device: &str) -> String {
     shown.split_whitespace().nth(2).unwrap().to_owned()
 }
 
+/// Bridges' own devices, which are down unless somebody sets them up, are handed the answers then.
+#[tokio::test]
+async fn bridges_whose_own_devices_are_up_have_no_finding() {
+    let lab = three_hosts().await;
+    for bridge in ["br-acme", "br-globex"] {
+        lab.run("h1", &["ip", "link", "set", bridge, "up"]);
+        lab.run("h2", &["ip", "link", "set", bridge, "up"]);
+    }
+    for on in ["h1", "h2", "h3"] {
+        assert_eq!(told(&probed(&lab, on).await), "", "on {on}");
+    }
+}
+
 /// All hosts at once, as for a whole lab: nobody takes another's questions or answers for his own.
 #[tokio::test]
 async fn all_hosts_can_be_probed_at_once() {

@@ -22,6 +22,8 @@ const VETH_GLOBEX: u32 = 3;
 const GATEWAY_ACME: u32 = 4;
 const TAP: u32 = 5;
 const NOBODYS: u32 = 6;
+const BRIDGE_ACME: u32 = 7;
+const BRIDGE_GLOBEX: u32 = 8;
 /// The host-side veth of acme's gateway, as the plan names it.
 const GATEWAY: &str = "gw-reygmj2v3c6c";
 
@@ -70,6 +72,8 @@ fn facts() -> Facts {
         (GATEWAY_ACME, port("acme", GATEWAY)),
         (TAP, Place::Stranger { tenant: tenant("acme"), name: "tap0".to_owned() }),
         (NOBODYS, Place::Other { name: "vmbr0".to_owned() }),
+        (BRIDGE_ACME, port("acme", "br-acme")),
+        (BRIDGE_GLOBEX, port("globex", "br-globex")),
     ];
     let container = |name: &str, ctid: &str, port: &str, last| {
         let found = ContainerPort { port: port.to_owned(), mac: Some(mac(last)) };
@@ -259,6 +263,25 @@ fn one_copy_on_devices_on_top_of_each_other_is_one_copy() {
         });
         let again: Vec<Event> = again.collect();
         events.into_iter().chain(again).collect()
+    });
+    assert_eq!(findings, []);
+    assert_eq!(sent.len(), 13);
+}
+
+/// Where a bridge's own device is up, the switch hands it what is addressed to it.
+#[test]
+fn an_answer_at_the_bridges_own_device_is_no_other_way() {
+    let Outcome { findings, sent, .. } = whole(|mark, _, mut events| {
+        let bridge = if mark.tenant == 0 { BRIDGE_ACME } else { BRIDGE_GLOBEX };
+        let handed = events.iter().filter_map(|event| match event {
+            Event::Met(_, false, Seen { content: content @ Content::Answer { .. }, .. }) => {
+                Some(Event::Met(bridge, false, bare(*content)))
+            }
+            _ => None,
+        });
+        let handed: Vec<Event> = handed.collect();
+        events.extend(handed);
+        events
     });
     assert_eq!(findings, []);
     assert_eq!(sent.len(), 13);

@@ -197,6 +197,17 @@ const FAULTS: &[Fault] = {
             &[(ProbeForeignFrame, Breach, "acme+globex")],
         ),
         (
+            "an answer at another tenant's bridge",
+            |mark, to, events| match (mark.tenant, to) {
+                (0, "192.168.0.12") => {
+                    let other = answer("192.168.0.12", 12, 70);
+                    and(events, Event::Met(BRIDGE_GLOBEX, false, bare(other)))
+                }
+                _ => events,
+            },
+            &[(ProbeForeignFrame, Breach, "acme+globex")],
+        ),
+        (
             "no copy for one peer",
             |mark, _, events| {
                 let to_c = wired("10.0.0.1", "10.0.0.3", 7, own(mark));
