@@ -83,12 +83,14 @@ pub struct ProbeOptions {
     pub gap: Duration,
     /// How many addresses of other tenants are asked for in each tenant, taken from the others by turns.
     pub foreign: usize,
-    /// When a run ends, whatever has not been asked by then.
+    /// When a run ends, whatever has not been asked by then: so long after it began, and as long again as all its questions
+    /// would take if nobody answered.
     pub deadline: Duration,
 }
 
 impl ProbeOptions {
-    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses of others a tenant, 15 s in all.
+    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses of others a tenant, 15 s beyond what
+    /// silence takes.
     pub fn new(cookie: u64) -> Self {
         Self {
             cookie,
