@@ -1,7 +1,7 @@
 //! Faults on real labs, each found and named.
 
 use ovs_mesh::Datapath;
-use ovs_mesh::isolation::{Check, Severity};
+use ovs_mesh::isolation::{Check, Level, Severity, VerifyOptions};
 use ovsmesh_tests::{TestLab, datapath, host, simple, topology};
 
 use super::{finds, mac_of, named, probed, three_hosts, told};
@@ -224,6 +224,26 @@ async fn a_wrong_tunnel_is_found() {
     }
     let found = probed(&lab, "h1").await;
     finds(&found, Check::ProbeWire, Breach, "acme", &["own frames come back", "with key 7"]);
+}
+
+/// Where it is known already that tunnels are not protected, on any host, nothing is sent that would go round for ever.
+#[tokio::test]
+async fn a_tenant_whose_packets_would_go_round_is_left_out() {
+    let lab = three_hosts().await;
+    for port in lab.vsctl("h3", "list-ports br-acme").lines().filter(|port| port.starts_with("gre-")) {
+        lab.vsctl("h3", &format!("set Port {port} protected=false"));
+    }
+    for before in [Level::Static, Level::Trace] {
+        let levels = [before, Level::Probe].into();
+        let options = VerifyOptions { levels, ..VerifyOptions::new(7) };
+        let (report, _) = lab.mesh.verify(options, &()).await.unwrap();
+        assert!(report.findings().iter().all(|it| it.level == before), "{report}");
+        for host in report.matrix() {
+            assert!(host.checked.contains(&Level::Probe), "{report}");
+            let reasons: Vec<&str> = host.skipped.iter().map(|it| it.reason.as_str()).collect();
+            assert_eq!(reasons, ["tenant acme is not probed: packets would go round in it for ever"]);
+        }
+    }
 }
 
 /// Addresses that only another tenant has stay silent, and one that does not is a breach.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::ProbeOptions;
 use super::facts::Facts;
 use crate::link::Mac;
 use crate::names::{HostName, TenantName};
@@ -48,16 +49,17 @@ pub(super) struct Ask {
 }
 
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
-/// addresses that only others have, at most `foreign` a tenant, of all the others by turns; none that is in the tenant's own
+/// addresses that only others have, at most [`ProbeOptions::foreign`] a tenant, of all the others by turns; none that is in the tenant's own
 /// subnet, where somebody of the tenant's may have it whom the topology does not name (a virtual address, for example).
-pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, foreign: usize) -> Vec<Ask> {
+pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, options: &ProbeOptions) -> Vec<Ask> {
     let mut lists = Vec::new();
     for (at, tenant) in topology.tenants().iter().enumerate() {
-        let Some(bridge) = plan.bridge_of(tenant.name()) else { continue };
+        let planned = plan.bridge_of(tenant.name());
+        let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
         let mut asks = known(topology, plan, facts, at, bridge);
         let subnet = tenant.subnet();
         let others = foreigners(topology, at).into_iter().filter(|(address, _)| !subnet.contains(*address));
-        asks.extend(others.take(foreign).map(|(address, owners)| Ask {
+        asks.extend(others.take(options.foreign).map(|(address, owners)| Ask {
             tenant: at,
             address,
             wanted: Wanted::Nobody(owners),

@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
             arrived: false,
             refused: None,
         };
-        let asked: Vec<Asked> = asks(topology, plan, facts, options.foreign).into_iter().map(fresh).collect();
+        let asked: Vec<Asked> = asks(topology, plan, facts, options).into_iter().map(fresh).collect();
         let host = topology.position(&plan.host).and_then(|at| u16::try_from(at).ok());
         let by_address = asked.iter().enumerate();
         let by_address = by_address.map(|(at, it)| ((it.ask.tenant, it.ask.address), at)).collect();

@@ -225,7 +225,7 @@ fn all_is_asked_once_where_all_is_well() {
 fn who_is_asked_and_who_should_answer() {
     let topology = topology();
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let asks = asks(&topology, &plan, &facts(), 1);
+    let asks = asks(&topology, &plan, &facts(), &ProbeOptions { foreign: 1, ..ProbeOptions::new(99) });
     let text = |at: usize| {
         let list = asks.iter().filter(|ask| ask.tenant == at).map(|ask| match &ask.wanted {
             Wanted::Known { what, way: Some(Way::Port(port)), mac, echo, .. } => {
@@ -250,7 +250,9 @@ fn who_is_asked_and_who_should_answer() {
     // Those of acme's that are in its own subnet may be somebody's of its own.
     assert_eq!(text(1).len(), 2, "{:?}", text(1));
     assert!(text(1).iter().all(|text| text.contains("container 20")), "{:?}", text(1));
-    let none = super::asks::asks(&topology, &plan, &facts(), 0);
+    let few = ProbeOptions { foreign: 0, skip: ["globex".parse().unwrap()].into(), ..ProbeOptions::new(99) };
+    let none = super::asks::asks(&topology, &plan, &facts(), &few);
+    assert!(none.iter().all(|ask| ask.tenant == 0), "a tenant that is to be left alone is asked");
     assert!(none.iter().all(|ask| matches!(ask.wanted, Wanted::Known { .. })), "more than were to be");
 }
 
