@@ -85,8 +85,10 @@ fn solicitation(Asking { from, to, .. }: Asking, address: Ipv6Addr, mark: [u8; M
 
 /// The link-local address that a device of this MAC address gives itself (RFC 4291 appendix A, RFC 4862 section 5.3).
 fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.octets();
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    let [first, second, third, rest @ ..] = mac.octets();
+    let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, first ^ 2, second, third, 0xff, 0xfe, 0, 0, 0];
+    octets[13..].copy_from_slice(&rest);
+    octets.into()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 255 times 8")]
