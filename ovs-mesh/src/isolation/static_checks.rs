@@ -133,6 +133,11 @@ impl<'a> StaticChecks<'a> {
         Ok(())
     }
 
+    /// What was found on hosts by themselves so far.
+    pub(super) fn so_far(&self) -> &[Finding] {
+        &self.found
+    }
+
     /// Compares the hosts with each other: what they all come to.
     pub fn finish(mut self) -> Report {
         let found = self.seen.compare(&self.facts);

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::static_checks::{StaticChecks, StaticError};
 use super::tracer::{chain, trace};
 use crate::link::NetnsId;
-use crate::names::HostName;
+use crate::names::{HostName, TenantName};
 use crate::switch::{ControlError, Switch};
 use crate::topology::Topology;
 
@@ -143,9 +143,11 @@ impl<'a> Verifier<'a> {
                 let reason = "its devices are not those that can be seen from here";
                 self.report.skipped_level(&target.host, Level::Probe, reason);
             }
-            let probes = here.iter().map(|Target { host, switch, netns: _ }| {
-                probe(switch, self.topology, host, &self.options.probe)
-            });
+            let mut options = self.options.probe.clone();
+            options.skip.extend(self.looping());
+            let probes = here
+                .iter()
+                .map(|Target { host, switch, netns: _ }| probe(switch, self.topology, host, &options));
             for (Target { host, .. }, probed) in here.iter().zip(join_all(probes).await) {
                 match probed {
                     Ok(report) => self.report.join(report),
@@ -154,6 +156,18 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The tenants of which a level before has found, on any host, that what comes by a tunnel may leave by one.
+    fn looping(&self) -> BTreeSet<TenantName> {
+        let all = self.checks.so_far().iter().chain(self.report.findings());
+        let round = all.filter(|it| matches!(it.check, Check::TunnelProtected | Check::TraceTransit));
+        let tenants = round.flat_map(|finding| match finding.tenants.as_slice() {
+            // All that the host carries; there it may be any.
+            [] => self.topology.tenants().iter().map(|tenant| tenant.name().clone()).collect(),
+            some => some.to_vec(),
+        });
+        tenants.collect()
     }
 
     fn no_tunnels(&mut self, host: &HostName, error: &ControlError) {

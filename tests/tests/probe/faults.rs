@@ -1,7 +1,7 @@
 //! Faults on real labs, each found and named.
 
 use ovs_mesh::Datapath;
-use ovs_mesh::isolation::{Check, Severity};
+use ovs_mesh::isolation::{Check, Level, Severity, VerifyOptions};
 use ovsmesh_tests::{TestLab, datapath, host, simple, topology};
 
 use super::{finds, mac_of, named, probed, three_hosts, told};
@@ -226,6 +226,26 @@ async fn a_wrong_tunnel_is_found() {
     finds(&found, Check::ProbeWire, Breach, "acme", &["own frames come back", "with key 7"]);
 }
 
+/// Where it is known already that tunnels are not protected, on any host, nothing is sent that would go round for ever.
+#[tokio::test]
+async fn a_tenant_whose_packets_would_go_round_is_left_out() {
+    let lab = three_hosts().await;
+    for port in lab.vsctl("h3", "list-ports br-acme").lines().filter(|port| port.starts_with("gre-")) {
+        lab.vsctl("h3", &format!("set Port {port} protected=false"));
+    }
+    for before in [Level::Static, Level::Trace] {
+        let levels = [before, Level::Probe].into();
+        let options = VerifyOptions { levels, ..VerifyOptions::new(7) };
+        let (report, _) = lab.mesh.verify(options, &()).await.unwrap();
+        assert!(report.findings().iter().all(|it| it.level == before), "{report}");
+        for host in report.matrix() {
+            assert!(host.checked.contains(&Level::Probe), "{report}");
+            let reasons: Vec<&str> = host.skipped.iter().map(|it| it.reason.as_str()).collect();
+            assert_eq!(reasons, ["tenant acme is not probed: packets would go round in it for ever"]);
+        }
+    }
+}
+
 /// Addresses that only another tenant has stay silent, and one that does not is a breach.
 #[tokio::test]
 async fn an_answer_for_another_tenants_address_is_found() {
@@ -245,5 +265,19 @@ async fn an_answer_for_another_tenants_address_is_found() {
             &["192.168.8.11", "in tenant acme"],
         );
         assert_eq!(found.len(), 1, "{}", told(&found));
+    }
+}
+
+/// A virtual address of the tenant's own, which the topology does not name, may be one that another tenant has too.
+#[tokio::test]
+async fn a_virtual_address_of_the_tenants_own_subnet_is_nobodys_fault() {
+    let text = simple(2, &[("acme", 7), ("globex", 8)], false).to_toml();
+    let at = text.find("name = \"globex\"").unwrap();
+    let lab =
+        TestLab::up(topology(&[&text[..at], &text[at..].replace("192.168.7.1", "192.168.7.2")].concat()))
+            .await;
+    lab.run("102", &["ip", "address", "add", "192.168.7.21/32", "dev", "eth0"]);
+    for on in ["h1", "h2"] {
+        assert_eq!(told(&probed(&lab, on).await), "", "on {on}");
     }
 }

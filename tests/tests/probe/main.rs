@@ -99,14 +99,13 @@ async fn healthy(topology: Topology) {
         let (mut short, mut long, mut echo) = (0, 0, 0);
         let of = |tenant: &Tenant| -> BTreeMap<IpAddr, HostName> {
             let containers = tenant.containers().iter().map(|it| (it.ip(), it.host().clone()));
-            let all = containers.chain(tenant.gateways().iter().map(|it| (it.ip(), it.host().clone())));
-            // The kernel's ip6gre carries no IPv6 question.
-            all.filter(|(ip, _)| ip.is_ipv4() || datapath() == Datapath::Netdev).collect()
+            containers.chain(tenant.gateways().iter().map(|it| (it.ip(), it.host().clone()))).collect()
         };
         for tenant in topology.tenants() {
             let peers = topology.members(tenant).count() - 1;
             let own = of(tenant);
-            let others = topology.tenants().iter().flat_map(of).filter(|(ip, _)| !own.contains_key(ip));
+            let subnet = tenant.subnet();
+            let others = topology.tenants().iter().flat_map(of).filter(|(ip, _)| !subnet.contains(*ip));
             let others: BTreeSet<IpAddr> = others.map(|(ip, _)| ip).collect();
             let remote = own.values().filter(|at| *at != one.name()).count();
             short += (own.len() + others.len()) * peers;
@@ -147,6 +146,39 @@ async fn an_ipv6_underlay_and_ipv6_tenants_have_no_finding() {
     healthy(six).await;
 }
 
+/// An address that a container is just trying out (RFC 4862) is asked for, and is not given up for that.
+#[tokio::test]
+async fn an_ipv6_address_that_is_being_configured_is_not_lost() {
+    let text = simple(2, &[("acme", 7)], false).to_toml();
+    let text = text.replacen("192.168.7.0/24", "fd07::/64", 1).replacen("192.168.7.1\"", "fd07::1\"", 1);
+    let six = (1..=2)
+        .fold(text, |text, n| text.replacen(&format!("192.168.7.1{n}\""), &format!("fd07::1{n}\""), 1));
+    let lab = TestLab::up(topology(&six)).await;
+    assert_eq!(told(&probed(&lab, "h1").await), "");
+    let address = lab.run("102", &["ip", "-6", "address", "show", "dev", "eth0", "scope", "global"]);
+    let length = if address.contains("fd07::12/64") { "fd07::12/64" } else { "fd07::12/128" };
+    // It takes a second for each of these.
+    lab.run(
+        "102",
+        &["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=1", "net.ipv6.conf.eth0.dad_transmits=3"],
+    );
+    lab.run("102", &["ip", "-6", "address", "del", length, "dev", "eth0"]);
+    lab.run("102", &["ip", "-6", "address", "add", length, "dev", "eth0"]);
+    let shown = || lab.run("102", &["ip", "-6", "address", "show", "dev", "eth0", "to", "fd07::12"]);
+    assert!(shown().contains("tentative"), "{}", shown());
+    let found = probed(&lab, "h1").await;
+    finds(&found, Check::ProbeUnanswered, Severity::Degraded, "acme", &["container 102"]);
+    for _ in 0..100 {
+        if !shown().contains("tentative") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(shown().contains("fd07::12") && !shown().contains("tentative"), "{}", shown());
+    assert!(!shown().contains("dadfailed"), "{}", shown());
+    assert_eq!(told(&probed(&lab, "h1").await), "");
+}
+
 /// acme's and globex' container of each of three hosts, and a gateway of each on h1.
 async fn three_hosts() -> TestLab {
     let lab = TestLab::up(simple(3, &[("acme", 7), ("globex", 8)], false)).await;
@@ -157,6 +189,19 @@ async fn three_hosts() -> TestLab {
 fn mac_of(lab: &TestLab, place: &str, device: &str) -> String {
     let shown = lab.run(place, &["ip", "-br", "link", "show", "dev", device]);
     shown.split_whitespace().nth(2).unwrap().to_owned()
+}
+
+/// Bridges' own devices, which are down unless somebody sets them up, are handed the answers then.
+#[tokio::test]
+async fn bridges_whose_own_devices_are_up_have_no_finding() {
+    let lab = three_hosts().await;
+    for bridge in ["br-acme", "br-globex"] {
+        lab.run("h1", &["ip", "link", "set", bridge, "up"]);
+        lab.run("h2", &["ip", "link", "set", bridge, "up"]);
+    }
+    for on in ["h1", "h2", "h3"] {
+        assert_eq!(told(&probed(&lab, on).await), "", "on {on}");
+    }
 }
 
 /// All hosts at once, as for a whole lab: nobody takes another's questions or answers for his own.

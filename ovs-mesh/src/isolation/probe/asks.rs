@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::ProbeOptions;
 use super::facts::Facts;
 use crate::link::Mac;
-use crate::names::{HostName, TenantName, TunnelKind};
+use crate::names::{HostName, TenantName};
 use crate::plan::{Bridge, Plan};
-use crate::topology::{Datapath, Tenant, Topology};
+use crate::topology::{Tenant, Topology};
 
 /// By what an answer comes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,27 +48,22 @@ pub(super) struct Ask {
     pub(super) wanted: Wanted,
 }
 
-/// Whether IPv6 questions, which have no source, arrive nowhere: the kernel's ip6gre takes `::` for its own far end, which it
-/// does not know either, and drops them as if they went round (`ip6gre_xmit_ipv6` of Linux 6.1).
-pub(super) fn drops_sourceless(topology: &Topology) -> bool {
-    topology.datapath() == Datapath::System && topology.tunnel_kind() == TunnelKind::Ip6Gre
-}
-
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
-/// addresses that only others have, at most `foreign` a tenant, of all the others by turns.
-pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, foreign: usize) -> Vec<Ask> {
+/// addresses that only others have, at most [`ProbeOptions::foreign`] a tenant, of all the others by turns; none that is in the tenant's own
+/// subnet, where somebody of the tenant's may have it whom the topology does not name (a virtual address, for example).
+pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, options: &ProbeOptions) -> Vec<Ask> {
     let mut lists = Vec::new();
     for (at, tenant) in topology.tenants().iter().enumerate() {
-        let Some(bridge) = plan.bridge_of(tenant.name()) else { continue };
+        let planned = plan.bridge_of(tenant.name());
+        let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
         let mut asks = known(topology, plan, facts, at, bridge);
-        let own: BTreeSet<IpAddr> = addresses(tenant).collect();
-        let others = foreigners(topology, at).into_iter().filter(|(address, _)| !own.contains(address));
-        asks.extend(others.take(foreign).map(|(address, owners)| Ask {
+        let subnet = tenant.subnet();
+        let others = foreigners(topology, at).into_iter().filter(|(address, _)| !subnet.contains(*address));
+        asks.extend(others.take(options.foreign).map(|(address, owners)| Ask {
             tenant: at,
             address,
             wanted: Wanted::Nobody(owners),
         }));
-        asks.retain(|ask| ask.address.is_ipv4() || !drops_sourceless(topology));
         lists.push(asks.into_iter());
     }
     by_turns(lists)

@@ -10,6 +10,8 @@ use super::seen::{
 };
 use crate::link::Mac;
 
+/// RFC 4861 section 4.6.1.
+const SOURCE_LINK_LAYER: u8 = 1;
 /// RFC 4727 section 2.7: an option of neighbour discovery that means nothing to anybody.
 const EXPERIMENT: u8 = 253;
 /// The longest such option: its length is a byte, in units of 8 (RFC 4861 section 4.6).
@@ -27,9 +29,10 @@ pub(super) struct Asking {
     pub(super) address: IpAddr,
 }
 
-/// Who has the address? An ARP probe (RFC 5227 section 2.1.1), or for IPv6 a solicitation as of duplicate address
-/// detection (RFC 4862 section 5.4.2): neither has a sender whom anybody could learn. `mtu` is the least length, in bytes
-/// behind the Ethernet header.
+/// Who has the address? An ARP probe (RFC 5227 section 2.1.1), which has no sender whom anybody could learn; or for IPv6 a
+/// solicitation as of address resolution (RFC 4861 section 7.2.2), from the bridge's own link-local address: whoever is
+/// just trying out an address takes one from `::` for another's who wants it too, and gives it up (RFC 4862 section 5.4.3).
+/// `mtu` is the least length, in bytes behind the Ethernet header.
 pub(super) fn question(asking: Asking, mark: [u8; MARK], mtu: u16) -> Vec<u8> {
     match asking.address {
         IpAddr::V4(address) => arp(asking, address, mark, mtu.into()),
@@ -62,6 +65,9 @@ fn solicitation(Asking { from, to, .. }: Asking, address: Ipv6Addr, mark: [u8; M
     let to = to.map_or([0x33, 0x33, 0xff, x, y, z], Mac::octets);
     let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
     message.extend(address.octets());
+    // So that whoever answers need not ask first.
+    message.extend([SOURCE_LINK_LAYER, 1]);
+    message.extend(from.octets());
     let first = 8 * (2 + MARK).div_ceil(8);
     // What is left over of 8 bytes follows the packet as Ethernet's padding does.
     let more = mtu.saturating_sub(40 + message.len() + first) / 8 * 8;
@@ -72,9 +78,17 @@ fn solicitation(Asking { from, to, .. }: Asking, address: Ipv6Addr, mark: [u8; M
         option(&mut message, one, &[]);
         left -= one;
     }
-    let mut frame = packet6(ethernet(to, from, IPV6), Ipv6Addr::UNSPECIFIED, group, message);
+    let mut frame = packet6(ethernet(to, from, IPV6), link_local(from), group, message);
     frame.resize(frame.len().max(ETHERNET + mtu), 0);
     frame
+}
+
+/// The link-local address that a device of this MAC address gives itself (RFC 4291 appendix A, RFC 4862 section 5.3).
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [first, second, third, rest @ ..] = mac.octets();
+    let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, first ^ 2, second, third, 0xff, 0xfe, 0, 0, 0];
+    octets[13..].copy_from_slice(&rest);
+    octets.into()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 255 times 8")]
@@ -182,16 +196,20 @@ mod tests {
     }
 
     #[test]
-    fn a_solicitation_is_that_of_duplicate_address_detection() {
+    fn a_solicitation_has_a_sender_who_can_be_answered() {
         let asking = Asking { from: mac(1), to: None, address: "fd07::1:2:3".parse().unwrap() };
         let frame = question(asking, [0xee; MARK], 0);
         assert_eq!(hex(&frame[..14]), "3333ff020003\u{0}02000000000186dd".replace('\u{0}', ""));
-        assert_eq!(hex(&frame[14..22]), "6000000000303aff");
-        assert_eq!(hex(&frame[22..38]), "00".repeat(16));
+        assert_eq!(hex(&frame[14..22]), "6000000000383aff");
+        assert_eq!(hex(&frame[22..38]), "fe80000000000000000000fffe000001");
         assert_eq!(hex(&frame[38..54]), "ff0200000000000000000001ff020003");
         assert_eq!(hex(&frame[54..56]), "8700");
-        assert_eq!(hex(&frame[78..80]), "fd03", "an option of 24 bytes");
-        assert_eq!(frame.len(), 14 + 40 + 24 + 24);
+        assert_eq!(hex(&frame[78..86]), "0101020000000001", "whom to answer");
+        assert_eq!(hex(&frame[86..88]), "fd03", "an option of 24 bytes");
+        assert_eq!(frame.len(), 14 + 40 + 24 + 8 + 24);
+        let long = question(Asking { to: Some(mac(2)), ..asking }, [0xee; MARK], 1458);
+        assert_eq!((long.len(), &long[..6]), (14 + 1458, &mac(2).octets()[..]));
+        assert_eq!(long[22..54], frame[22..54]);
     }
 
     /// A checksum over all that it covers, itself among it, is 0 (RFC 1071).

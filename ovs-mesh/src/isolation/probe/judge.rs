@@ -39,6 +39,7 @@ impl Run<'_> {
             }
             found.extend(tenancy.strays.iter().map(|stray| self.stray_finding(at, stray)));
         }
+        found.extend(self.late());
         for asked in &self.asked {
             self.judge(asked, &mut found);
         }
@@ -136,23 +137,36 @@ impl Run<'_> {
         format!("tunnels of tenant {} (key {})", self.tenant(at).name(), self.tenant(at).key())
     }
 
+    /// Whether a tenant's questions were given up.
+    fn given_up(&self, tenant: usize) -> bool {
+        let tenancy = &self.tenants[tenant];
+        tenancy.closed.is_some() || tenancy.looped
+    }
+
+    /// What there was no time for is not taken for well.
+    fn late(&self) -> Option<Finding> {
+        let late = self.asked.iter().filter(|asked| {
+            !self.given_up(asked.ask.tenant) && (asked.state != State::Done || asked.sent[0] == 0)
+        });
+        let late: Vec<&Asked> = late.collect();
+        let first = late.first()?;
+        let tenants: Vec<usize> = late.iter().map(|asked| asked.ask.tenant).collect();
+        let reason = format!(
+            "{} of {} addresses ({} of tenant {}, for one) were not asked to the end within {:?}",
+            late.len(),
+            self.asked.len(),
+            first.ask.address,
+            self.tenant(first.ask.tenant).name(),
+            self.time,
+        );
+        let remedy = "see why other questions take so long, or give the probe more time";
+        let object = format!("host {}", self.plan.host);
+        Some(self.finding(Check::ProbeUnanswered, Severity::Degraded, &tenants, object, reason, remedy))
+    }
+
     fn judge(&self, asked: &Asked, found: &mut Vec<Finding>) {
         let at = asked.ask.tenant;
-        let tenancy = &self.tenants[at];
-        let given_up = tenancy.closed.is_some() || tenancy.looped;
-        if !given_up && (asked.state != State::Done || asked.sent[0] == 0) {
-            let reason = format!("it was not asked to the end within {:?}", self.options.deadline);
-            let remedy = "see why other questions take so long, or give the probe more time";
-            let object = format!("address {}", asked.ask.address);
-            found.push(self.finding(
-                Check::ProbeUnanswered,
-                Severity::Degraded,
-                &[at],
-                object,
-                reason,
-                remedy,
-            ));
-        }
+        let given_up = self.given_up(at);
         let (what, host, way, mac) = match &asked.ask.wanted {
             Wanted::Known { what, host, way, mac, echo: _ } => (what, host, way.as_ref(), *mac),
             Wanted::Nobody(owners) => return self.foreign(asked, owners, found),
@@ -262,10 +276,7 @@ impl Run<'_> {
     fn wire(&self, found: &mut Vec<Finding>) {
         let mut missing: BTreeMap<(usize, &HostName), Vec<IpAddr>> = BTreeMap::new();
         let mut twice: BTreeMap<(usize, &HostName), u32> = BTreeMap::new();
-        let asked = self.asked.iter().filter(|asked| {
-            let tenancy = &self.tenants[asked.ask.tenant];
-            asked.sent[0] > 0 && tenancy.closed.is_none() && !tenancy.looped
-        });
+        let asked = self.asked.iter().filter(|asked| asked.sent[0] > 0 && !self.given_up(asked.ask.tenant));
         for asked in asked {
             for (peer, address) in self.peers(asked.ask.tenant) {
                 let at = (asked.ask.tenant, peer);

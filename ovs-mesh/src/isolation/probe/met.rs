@@ -158,6 +158,10 @@ impl Run<'_> {
             }
             return;
         }
+        // The switch hands it to the bridge's own device, to which it is addressed; how it came is seen elsewhere.
+        if self.bridge(tenant).is_some_and(|bridge| way == Way::Port(bridge.name.to_string())) {
+            return;
+        }
         // Nobody asks by ARP to a group; who tells of himself unasked has not answered.
         if is_group && address.is_ipv4() {
             return;

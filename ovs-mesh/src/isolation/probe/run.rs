@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -94,6 +95,8 @@ pub(super) struct Run<'a> {
     waiting: usize,
     last: Option<Instant>,
     until: Instant,
+    /// How long it may take.
+    pub(super) time: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -115,11 +118,12 @@ impl<'a> Run<'a> {
             arrived: false,
             refused: None,
         };
-        let asked: Vec<Asked> = asks(topology, plan, facts, options.foreign).into_iter().map(fresh).collect();
+        let asked: Vec<Asked> = asks(topology, plan, facts, options).into_iter().map(fresh).collect();
         let host = topology.position(&plan.host).and_then(|at| u16::try_from(at).ok());
         let by_address = asked.iter().enumerate();
         let by_address = by_address.map(|(at, it)| ((it.ask.tenant, it.ask.address), at)).collect();
         let keys = topology.tenants().iter().enumerate();
+        let time = options.deadline.saturating_add(silence(options, asked.len()));
         Self {
             topology,
             plan,
@@ -133,7 +137,8 @@ impl<'a> Run<'a> {
             active: Vec::new(),
             waiting: 0,
             last: None,
-            until: now + options.deadline,
+            until: now + time,
+            time,
         }
     }
 
@@ -280,6 +285,14 @@ impl<'a> Run<'a> {
             _ => Step::Done,
         }
     }
+}
+
+/// How long it takes to ask so many times without an answer.
+fn silence(options: &ProbeOptions, questions: usize) -> Duration {
+    let at_once = u32::try_from(options.at_once.max(1)).unwrap_or(u32::MAX);
+    let one = options.gap.max(options.wait / at_once);
+    let times = u32::try_from(questions).unwrap_or(u32::MAX).saturating_mul(u32::from(options.tries));
+    one.saturating_mul(times)
 }
 
 enum Step {

@@ -95,8 +95,8 @@ const FAULTS: &[Fault] = {
         (
             "another tenant's address answers",
             |mark, to, events| match (mark.tenant, to) {
-                (0, "192.168.0.13") => {
-                    let other = wired("10.0.0.3", "10.0.0.1", 7, answer("192.168.0.13", 23, 70));
+                (0, "192.168.1.13") => {
+                    let other = wired("10.0.0.3", "10.0.0.1", 7, answer("192.168.1.13", 23, 70));
                     and(events, Event::Met(WIRE, false, other))
                 }
                 _ => events,
@@ -122,8 +122,8 @@ const FAULTS: &[Fault] = {
         (
             "an answer from a stranger's port",
             |mark, to, events| match (mark.tenant, to) {
-                (0, "192.168.0.13") => {
-                    and(events, Event::Met(TAP, false, bare(answer("192.168.0.13", 97, 70))))
+                (0, "192.168.1.13") => {
+                    and(events, Event::Met(TAP, false, bare(answer("192.168.1.13", 97, 70))))
                 }
                 _ => events,
             },
@@ -191,6 +191,17 @@ const FAULTS: &[Fault] = {
                 (0, _, "192.168.0.12") => {
                     let other = wired("10.0.0.2", "10.0.0.1", 8, answer("192.168.0.12", 12, 70));
                     and(events, Event::Met(WIRE, false, other))
+                }
+                _ => events,
+            },
+            &[(ProbeForeignFrame, Breach, "acme+globex")],
+        ),
+        (
+            "an answer at another tenant's bridge",
+            |mark, to, events| match (mark.tenant, to) {
+                (0, "192.168.0.12") => {
+                    let other = answer("192.168.0.12", 12, 70);
+                    and(events, Event::Met(BRIDGE_GLOBEX, false, bare(other)))
                 }
                 _ => events,
             },
