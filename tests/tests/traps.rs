@@ -131,7 +131,7 @@ async fn without_vswitchd_a_sync_ends_in_time() {
 async fn many_removals_let_others_in_between() {
     let lab = TestLab::up(simple(2, &[("acme", 7)], false)).await;
     let mut text = lab.mesh.topology().to_toml();
-    for host in 0..1700 {
+    for host in 0..2600 {
         let _ = writeln!(
             text,
             "[[host]]\nname = \"x{host}\"\nunderlay_ip = \"10.9.{}.{}\"",
@@ -142,10 +142,10 @@ async fn many_removals_let_others_in_between() {
     let many = text.replace("hosts = [\"h1\", \"h2\"]", "");
     let many: Topology = many.parse().unwrap_or_else(|error| panic!("{error}"));
     let h1 = host("h1");
-    assert_eq!(lab.mesh.sync_host(&many, &h1).await.unwrap().changes.len(), 1700);
+    assert_eq!(lab.mesh.sync_host(&many, &h1).await.unwrap().changes.len(), 2600);
     let before = lab.snapshot("h1").await.ports.len();
     let report = lab.mesh.sync_host(lab.mesh.topology(), &h1).await.unwrap();
-    let steps = 1700_usize.div_ceil(ovs_mesh::removals_at_once(before));
+    let steps = 2600_usize.div_ceil(ovs_mesh::removals_at_once(before));
     assert!(steps >= 2, "removals_at_once({before}) leaves one step");
     assert!(report.transactions as usize >= steps, "{} transactions", report.transactions);
     assert_eq!(lab.run("h1", &["ovs-appctl", "ofproto/list-tunnels"]).lines().count(), 1);

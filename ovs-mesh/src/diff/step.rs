@@ -20,7 +20,7 @@ use crate::snapshot::EffectiveTuple;
 /// The most removals of one transaction on a switch with so many ports, so that ovs-vswitchd is done with it in a few
 /// seconds: what it takes grows with the product of both.
 pub fn removals_at_once(ports: usize) -> usize {
-    const PORTS_COPIED: usize = 2_500_000;
+    const PORTS_COPIED: usize = 5_000_000;
     const ENOUGH_TO_PROGRESS: usize = 50;
     (PORTS_COPIED / ports.max(1)).max(ENOUGH_TO_PROGRESS)
 }
