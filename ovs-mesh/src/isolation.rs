@@ -56,7 +56,8 @@ pub use probe::{Content, Cookie, Mark, Outer, ProbeError, ProbeOptions, Seen, St
 pub use report::{Cell, HostMatrix, Report, Skipped};
 pub use static_checks::{StaticChecks, StaticError, static_checks};
 pub use trace::{
-    Action, DatapathPorts, DatapathPortsError, DpPort, End, Expected, KnownMac, LearnedMac, ListedPort,
-    Packet, Push, Round, Trace, TraceCase, TraceError, Tracing, TunnelKeySet, parse_actions, parse_learned,
+    Action, DatapathPorts, DatapathPortsError, DpPort, End, Expected, FlowTable, KnownMac, LearnedMac,
+    ListedPort, Packet, Push, Round, Trace, TraceCase, TraceError, Tracing, TunnelKeySet, parse_actions,
+    parse_learned,
 };
 pub use verify::{Progress, Target, Verifier, VerifyOptions};

@@ -217,6 +217,8 @@ checks! {
     Trace TraceMissing = "trace-missing";
     /// A frame arrives as it was sent.
     Trace TraceRewrite = "trace-rewrite";
+    /// A bridge has one flow, `NORMAL`: any other may do anything with packets that are not traced.
+    Trace TraceFlows = "trace-flows";
     /// ovs-vswitchd can say what it would do.
     Trace TraceFailed = "trace-failed";
     /// The datapath has the ports that ovs-vswitchd thinks it has.

@@ -6,6 +6,7 @@
 mod actions;
 mod cases;
 mod ends;
+mod flows;
 mod judge;
 mod learned;
 mod ports;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 pub use actions::{Action, DpPort, Push, TunnelKeySet, parse_actions};
 pub use cases::{Expected, KnownMac, Packet, TraceCase};
 pub use ends::End;
+pub use flows::FlowTable;
 pub use judge::Tracing;
 pub use learned::{LearnedMac, parse_learned};
 pub use ports::{DatapathPorts, DatapathPortsError, ListedPort};

@@ -8,7 +8,7 @@ use super::findings::{Check, Finding, Level, Severity};
 use super::host::HostSnapshot;
 use super::links::HostLinks;
 use super::report::Report;
-use super::trace::{DatapathPorts, KnownMac, Trace, TraceCase, Tracing, parse_learned};
+use super::trace::{DatapathPorts, FlowTable, KnownMac, Trace, TraceCase, Tracing, parse_learned};
 use super::verify::Progress;
 use crate::link;
 use crate::names::HostName;
@@ -109,6 +109,7 @@ impl Tracer<'_> {
         let tracing = Tracing::new(self.topology, &self.plan.host, &ports).map_err(Failed::Plan)?;
         let links = snapshot.and_then(|snapshot| snapshot.links.as_ref());
         let mut known = snapshot.map_or_else(Vec::new, |snapshot| attached(&self.plan, snapshot, links));
+        self.flows(&mut control, &tracing).await?;
         self.learned(&mut control, &ports, &mut known).await?;
         let mut cases = tracing.cases(&known);
         // What there is little of first, should the time not do for all.
@@ -160,6 +161,31 @@ impl Tracer<'_> {
         let (check, severity, host) = (Check::TraceUnknown, Severity::Breach, &self.plan.host);
         let finding = Finding::new(check, severity, host, &[&case.tenant], object, error.to_string(), remedy);
         self.report.extend([finding]);
+    }
+
+    /// Reads the flows of the tenants' bridges: those that no traced packet meets are seen in no other way.
+    async fn flows(&mut self, control: &mut Unixctl, tracing: &Tracing<'_>) -> Result<(), Failed> {
+        let mut found = Vec::new();
+        for bridge in &self.plan.bridges {
+            match control.call("bridge/dump-flows", &[bridge.name.as_str()], self.soon()).await {
+                Ok(reply) => found.extend(tracing.flows(bridge, &FlowTable::parse(&reply))),
+                // There is no such bridge; the static checks tell of it.
+                Err(UnixctlError::Refused { reply, .. }) if reply.trim_end() == "Unknown bridge" => {}
+                Err(UnixctlError::Refused { reply, .. }) => {
+                    let reason = format!("ovs-vswitchd does not tell its flows: {}", reply.trim_end());
+                    let object = format!("bridge {}", bridge.name);
+                    let (check, severity) = (Check::TraceFailed, Severity::Degraded);
+                    let (host, tenants) = (&self.plan.host, [&bridge.tenant]);
+                    found.push(Finding::new(check, severity, host, &tenants, object, reason, REMEDY));
+                }
+                Err(error) => {
+                    self.report.extend(found);
+                    return Err(error.into());
+                }
+            }
+        }
+        self.report.extend(found);
+        Ok(())
     }
 
     /// Adds the addresses that the tenants' bridges have learned.

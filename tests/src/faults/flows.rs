@@ -1,4 +1,5 @@
-//! What `OpenFlow` does behind the database's back: only traces see it.
+//! What `OpenFlow` does behind the database's back: only traces see it, and what matches none of the traced packets shows
+//! in the flow table alone.
 
 use ovs_mesh::isolation::Check;
 
@@ -63,6 +64,30 @@ pub(super) const FAULTS: &[Fault] = &[
         "a flow sends frames to a controller",
         &[Check::TraceUserspace],
         &[("h1", "of add-flow br-acme priority=100,ip,actions=controller:128,NORMAL")],
+        NORMAL,
+    ),
+    undone(
+        "a flow drops what is not traced",
+        &[Check::TraceFlows],
+        &[("h1", "of add-flow br-acme priority=100,tcp,actions=drop")],
+        NORMAL,
+    ),
+    undone(
+        "a flow sends what is not traced to a controller",
+        &[Check::TraceFlows],
+        &[("h1", "of add-flow br-acme priority=100,tcp,actions=CONTROLLER:65535,NORMAL")],
+        NORMAL,
+    ),
+    undone(
+        "a flow drops what one address sends",
+        &[Check::TraceFlows],
+        &[("h1", "of add-flow br-acme dl_type=0x0800,dl_src=02:00:00:00:00:99,actions=drop")],
+        NORMAL,
+    ),
+    undone(
+        "a flow sends IPv6 that is not traced by one tunnel only",
+        &[Check::TraceFlows],
+        &[("h1", "of add-flow br-acme priority=100,tcp6,actions=output:$ACME_H2")],
         NORMAL,
     ),
     undone(

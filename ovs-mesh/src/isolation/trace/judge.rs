@@ -7,6 +7,7 @@ use super::Trace;
 use super::actions::DpPort;
 use super::cases::{Expected, TraceCase};
 use super::ends::End;
+use super::flows::FlowTable;
 use super::ports::{DatapathPorts, ListedPort};
 use crate::isolation::findings::{Check, Finding, Severity};
 use crate::link::{Vport, VportKind};
@@ -77,6 +78,31 @@ impl<'a> Tracing<'a> {
         findings.collect()
     }
 
+    /// What is wrong with the flows of a tenant's bridge: that they are others than the one that it needs.
+    pub fn flows(&self, bridge: &Bridge, table: &FlowTable) -> Option<Finding> {
+        const SHOWN: usize = 5;
+        const LENGTH: usize = 160;
+        let FlowTable { normal, others } = table;
+        let mut reasons = Vec::new();
+        if !others.is_empty() {
+            let mut shown: Vec<String> =
+                others.iter().take(SHOWN).map(|(_, flow)| cut(flow, LENGTH)).collect();
+            if others.len() > SHOWN {
+                shown.push(format!("{} more", others.len() - SHOWN));
+            }
+            let what = if others.len() == 1 { "another flow" } else { "other flows" };
+            reasons.push(format!("it has {what} than its one: {}", shown.join("; ")));
+        }
+        if !normal {
+            reasons
+                .push("it has no flow `priority=0 actions=NORMAL`: it drops what no other takes".to_owned());
+        }
+        let worst = others.iter().map(|(severity, _)| *severity).max();
+        let severity = worst.or((!normal).then_some(Severity::Degraded))?;
+        let (check, host, object) = (Check::TraceFlows, &self.plan.host, format!("bridge {}", bridge.name));
+        Some(Finding::new(check, severity, host, &[&bridge.tenant], object, reasons.join("; "), FLOWS))
+    }
+
     /// What is wrong with the ports that the kernel's datapath really has (`ovs_vport` of generic netlink), where the
     /// tenants' bridges are in it.
     pub fn kernel_ports(&self, vports: &[Vport]) -> Vec<Finding> {
@@ -130,6 +156,14 @@ struct Ways {
 
 /// What is the same of what is told once: check, severity, bridge, tenants, reasons and remedy.
 type Alike = (Check, Severity, String, BTreeSet<TenantName>, Vec<String>, &'static str);
+
+/// No more than so many letters.
+fn cut(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 fn once(list: &mut Vec<String>, text: String) {
     if !list.contains(&text) {
