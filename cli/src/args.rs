@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done or converged, 1 failure, 2 usage or topology, 3 drift \
-(--dry-run, status) or degraded (verify), 4 isolation breach (verify), 5 OVSDB unreachable or protocol error, \
+(--dry-run, status), degraded or not proved (verify), 4 isolation breach (verify), 5 OVSDB unreachable or protocol error, \
 6 committed but not applied in time.";
 
 /// How results are printed.
@@ -167,11 +167,11 @@ pub(crate) struct Sync {
 }
 
 const VERIFY_EXIT_CODES: &str = "\
-Without a level, all that can be run here are run; without --snapshot and --db, on this host. A level that cannot be run is \
-named in the report.
+Without a level, all are run that a host can have: a --snapshot has no traces, and a --db elsewhere no live packets and over TCP \
+no traces either. Without --snapshot and --db, this host is checked. A level that cannot be run is named in the report.
 
 Exit codes: 0 proved, or notices only; 4 a breach: tenants are not, or not provably, kept apart; 3 no breach, but a tenant's \
-own mesh is degraded, or a level that was asked for could not be run on a host; 1, 2, 5 as ever.";
+own mesh is degraded, or a level, one that was named or with none named any that the host can have, was not made in full; 1, 2, 5 as ever.";
 
 /// The levels to run.
 #[derive(Debug, Clone, Copy, clap::Args)]

@@ -295,6 +295,25 @@ async fn what_is_not_traced_in_time_is_not_proved() {
     let (code, text) = said(&lab, &["--trace", "--trace-time", "1ns"]);
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("h1 (not checked)\n  10 checks not made: the time was up"), "{text}");
+    // No more so with no level named.
+    let (code, text) = said(&lab, &["--trace-time", "1ns"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("h1 (static, probe)"), "{text}");
+    let (code, text) = said(&lab, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("h1 (static, trace, probe)"), "{text}");
+    // Without CAP_NET_RAW no packet can be sent.
+    let program = ovsmesh_tests::ovsmesh().display().to_string();
+    let bare = |words: &[&str]| {
+        let drop = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", &program, "verify"];
+        let output = lab.output("h1", &[&drop, words].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, text) = bare(&[]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("h1 (static, trace)"), "{text}");
+    let (code, text) = bare(&["--static", "--trace"]);
+    assert_eq!(code, Some(0), "{text}");
     // A daemon that hangs costs one wait.
     shell(&lab, "h1", "kill -STOP $(cat $OVS_RUNDIR/ovs-vswitchd.pid)");
     let started = Instant::now();

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::read_topology;
 use super::status::StatusText;
-use super::verify::{print, verify_options};
+use super::verify::{Looked, print, verify_options};
 use crate::args::{Global, Lab as Options, LabCommand, LabName, Levels};
 use crate::failure::Failure;
 use crate::progress::Bar;
@@ -118,7 +118,8 @@ async fn verify(global: &Global, options: LabName, levels: Levels) -> Result<Exi
     let bar = Bar::new();
     let (report, notes) = lab.verify(verify_options(levels), &bar).await?;
     drop(bar);
-    let hosts: Vec<HostName> = lab.topology().hosts().iter().map(|host| host.name().clone()).collect();
+    let hosts: Vec<Looked> =
+        lab.topology().hosts().iter().map(|host| Looked::here(host.name().clone())).collect();
     print(global.format, &report, &notes, levels, &hosts)
 }
 

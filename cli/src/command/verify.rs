@@ -24,15 +24,14 @@ pub(crate) async fn run(global: &Global, options: &Options, is_db_given: bool) -
     for path in &options.snapshot {
         let snapshot = read(path)?;
         verifier.file(&snapshot).map_err(|source| Failure::Verify { path: path.clone(), source })?;
-        hosts.push(snapshot.host);
+        hosts.push(Looked { host: snapshot.host, levels: [Level::Static].into(), is_here: false });
     }
     if options.snapshot.is_empty() || is_db_given {
         let reached = reach(global, &topology).await?;
         for (host, error) in &reached.unreachable {
             verifier.unreachable(host, error);
-            hosts.push(host.clone());
         }
-        hosts.extend(reached.targets.iter().map(|target| target.host.clone()));
+        hosts.extend(reached.looked);
         let bar = Bar::new();
         verifier.hosts(&reached.targets, &bar).await.map_err(|error| match error {
             StaticError::Plan(error) => Failure::Plan(error),
@@ -59,13 +58,29 @@ pub(crate) fn verify_options(levels: Levels) -> VerifyOptions {
     if asked.is_empty() { options } else { VerifyOptions { levels: asked, ..options } }
 }
 
-/// Prints the report; a breach, what is degraded and a level that was asked for in vain are exit codes.
+/// A host that was looked at.
+pub(crate) struct Looked {
+    host: HostName,
+    /// The levels that can be made of it: a file is no running switch, and another machine's devices are not seen.
+    levels: BTreeSet<Level>,
+    /// Whether all of it is on this machine, so that no check needs to be left out.
+    is_here: bool,
+}
+
+impl Looked {
+    /// One with everything.
+    pub(crate) fn here(host: HostName) -> Self {
+        Self { host, levels: Level::ALL.into(), is_here: true }
+    }
+}
+
+/// Prints the report; a breach, what is degraded and what was not proved are exit codes.
 pub(crate) fn print(
     format: Format,
     report: &Report,
     notes: &[String],
     levels: Levels,
-    hosts: &[HostName],
+    hosts: &[Looked],
 ) -> Result<Exit, Failure> {
     for note in notes {
         anstream::eprintln!("warning: {note}");
@@ -83,23 +98,31 @@ pub(crate) fn print(
     })
 }
 
-/// Whether all that was asked for was done.
-fn is_whole(report: &Report, asked: &BTreeSet<Level>, hosts: &[HostName]) -> bool {
+/// Whether all that was asked for was made: with no level named, all that can be made of each host.
+fn is_whole(report: &Report, asked: &BTreeSet<Level>, hosts: &[Looked]) -> bool {
     let matrix = report.matrix();
-    let mut squares = matrix.iter().filter(|square| hosts.contains(&square.host));
-    squares.all(|square| asked.is_subset(&square.checked))
+    hosts.iter().all(|Looked { host, levels, is_here }| {
+        let wanted = if asked.is_empty() { levels } else { asked };
+        let mut squares = matrix.iter().filter(|square| square.host == *host);
+        squares.all(|square| {
+            let mut left_out = square.skipped.iter().flat_map(|skipped| &skipped.checks);
+            let is_full = !is_here || !left_out.any(|check| wanted.contains(&check.level()));
+            is_full && wanted.is_subset(&square.checked)
+        })
+    })
 }
 
 /// The switches that were named, or this host's.
 struct Reached {
     targets: Vec<Target>,
+    looked: Vec<Looked>,
     unreachable: Vec<(HostName, SwitchError)>,
 }
 
 async fn reach(global: &Global, topology: &Topology) -> Result<Reached, Failure> {
     let default = [Database { host: None, endpoint: global.endpoint() }];
     let databases = if global.db.is_empty() { &default } else { global.db.as_slice() };
-    let mut reached = Reached { targets: Vec::new(), unreachable: Vec::new() };
+    let mut reached = Reached { targets: Vec::new(), looked: Vec::new(), unreachable: Vec::new() };
     let is_only = databases.len() == 1;
     for Database { host: named, endpoint } in databases {
         let is_unix = matches!(endpoint, Endpoint::Unix(_));
@@ -128,6 +151,12 @@ async fn reach(global: &Global, topology: &Topology) -> Result<Reached, Failure>
         let is_own = is_only && named.is_none();
         let is_here = is_unix && (is_own || global.host_name().is_ok_and(|own| own == host));
         let netns = if is_here { NetnsId::own().ok() } else { None };
+        let levels = Level::ALL.into_iter().filter(|level| match level {
+            Level::Static => true,
+            Level::Trace => is_unix,
+            Level::Probe => is_here,
+        });
+        reached.looked.push(Looked { host: host.clone(), levels: levels.collect(), is_here });
         reached.targets.push(Target { host, switch, netns });
     }
     Ok(reached)

@@ -153,6 +153,18 @@ impl<'a, 'b> Graph<'a, 'b> {
         self.nodes.iter().position(|node| matches!(node, Node::Bridge(own) if own.uuid == row.uuid))
     }
 
+    /// Whether that is a device on top of the gateway's own, in its namespace, that leads nowhere else: as keepalived's
+    /// `use_vmac` makes one for its address.
+    fn is_leaf_of_gateway(&self, view: &View<'_>, tenant: &Tenant, node: usize) -> bool {
+        let Node::Device(space, _) = self.nodes[node] else { return false };
+        let named = self.places.spaces[space].name.and_then(|name| view.facts.by_netns.get(name));
+        let is_own = named.is_some_and(|own| own.name() == tenant.name());
+        // The edge to what it stands on is the only one.
+        let [lower] = self.edges[node].as_slice() else { return false };
+        is_own
+            && matches!(self.nodes[*lower], Node::Device(there, it) if there == space && it.is_kind("veth"))
+    }
+
     /// Everything that can be reached from a node, nearest first; `from` says from where each was.
     fn part(&self, start: usize, from: &mut [Option<usize>]) -> Vec<usize> {
         from[start] = Some(start);
@@ -235,7 +247,7 @@ fn judge(
             }
             Node::Router(_) => false,
         };
-        if joined {
+        if joined && !graph.is_leaf_of_gateway(view, tenant, node) {
             let object = graph.name(node);
             let reason = format!("it is no tenant's, and the tenant reaches it: {}", graph.path(node, from));
             let remedy = "take one link of the path away";

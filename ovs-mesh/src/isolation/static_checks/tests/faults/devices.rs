@@ -72,6 +72,40 @@ fn of_devices() {
             vec![(DeviceEnslaved, Breach), (BridgeJoined, Breach)],
         ),
         (
+            "device of a virtual router's address in a gateway's namespace",
+            on_a(move |host| {
+                let netns = gateway(host, "acme").1;
+                let devices = &mut host.netns(&netns).devices;
+                let lower = devices.iter().find(|it| it.is_kind("veth")).unwrap().index;
+                devices.push(Device { peer_index: Some(lower), ..device("vrrp.51", 90, "macvlan") });
+            }),
+            vec![(GatewayShared, Notice)],
+        ),
+        (
+            "device of a virtual router's address, and one on top of that",
+            on_a(move |host| {
+                let netns = gateway(host, "acme").1;
+                let devices = &mut host.netns(&netns).devices;
+                let lower = devices.iter().find(|it| it.is_kind("veth")).unwrap().index;
+                devices.push(Device { peer_index: Some(lower), ..device("vrrp.51", 90, "macvlan") });
+                devices.push(Device { peer_index: Some(90), ..device("v7", 91, "vlan") });
+            }),
+            vec![
+                (GatewayShared, Notice),
+                (GatewayShared, Notice),
+                (BridgeJoined, Breach),
+                (BridgeJoined, Breach),
+            ],
+        ),
+        (
+            "device on top of a container's, on the host",
+            on_a(move |host| {
+                let lower = host.device("veth101").index;
+                push(host, Device { peer_index: Some(lower), ..device("mv0", 90, "macvlan") });
+            }),
+            vec![(BridgeJoined, Breach)],
+        ),
+        (
             "ovs-system is no other bridge",
             on_a(move |host| {
                 push(host, device("ovs-system", 90, "openvswitch"));
