@@ -219,13 +219,13 @@ async fn a_verification_loses_no_packet() {
             "{alone} of {sent} packets lost without a verification, {during} of {sent_too} during {count}"
         );
         assert!(sent_too >= 5000, "only {sent_too} packets in 3 s");
-        // A busy machine loses packets by itself, now and then; a verification that lost some would always.
-        if during == 0 {
+        if alone == 0 && during == 0 {
             println!("{tried}");
             return;
         }
+        assert!(alone > 0, "{tried}");
     }
-    panic!("packets are lost during every verification:\n{tried}");
+    panic!("this machine loses packets by itself:\n{tried}");
 }
 
 /// Exit code and stdout of `ovsmesh verify`.
