@@ -2,6 +2,7 @@
 mod announce;
 mod attach;
 mod diff;
+pub mod file;
 mod gre;
 pub mod isolation;
 pub mod link;
@@ -48,4 +49,4 @@ pub use snapshot::{
 pub use status::{Object, ObjectKind, State, Traffic, assess};
 pub use switch::{ControlError, DATABASE, RowWatch, Switch, SwitchError, SwitchOptions};
 pub use sync::{Progress, Report, Status, SyncError, dry_run, status, sync};
-pub use topology::{Container, Datapath, Fault, Gateway, Host, Tenant, Topology, TopologyError};
+pub use topology::{Container, Datapath, Gateway, Host, Tenant, Topology, TopologyError};

@@ -5,7 +5,6 @@
 
 mod check;
 mod draft;
-mod fault;
 mod write;
 
 use std::net::IpAddr;
@@ -15,9 +14,11 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-pub use fault::{Fault, TopologyError};
-
+use crate::file::FileError;
 use crate::names::{BridgeName, Ctid, HostName, MeshName, TenantName, TunnelKey, TunnelKind};
+
+/// A topology text that cannot be used: all of its faults, in the text's order.
+pub type TopologyError = FileError;
 
 /// The `datapath_type` of a mesh's bridges (ovs-vswitchd.conf.db(5), table Bridge).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
-use super::draft::{At, ContainerDraft, Draft, HostDraft, TenantDraft};
-use super::fault::Fault;
+use super::draft::{ContainerDraft, Draft, HostDraft, TenantDraft};
 use super::{Container, Gateway, Host, Tenant, Topology};
+use crate::file::{At, Fault};
 use crate::names::{BridgeName, Ctid, HostName, TenantName, TunnelKey, TunnelKind};
 
 /// The smallest MTU of a link that carries IPv4 (RFC 791) and IPv6 (RFC 8200 section 5), in bytes.

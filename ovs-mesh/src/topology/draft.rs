@@ -1,23 +1,14 @@
 //! From text to a draft: every value of the right type or a fault, every value with its place.
 
-use std::ops::Range;
-use std::str::FromStr;
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use std::net::IpAddr;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::Datapath;
-use super::fault::Fault;
-use crate::names::{BridgeName, Ctid, HostName, MeshName, NameError, TenantName, TunnelKey};
-
-/// A value and where it stood.
-#[derive(Debug, Clone)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) span: Range<usize>,
-}
+use crate::file::{At, Explain, Fault, Fields, Reader};
+use crate::names::{BridgeName, Ctid, HostName, MeshName, TenantName, TunnelKey};
 
 #[derive(Debug)]
 pub(super) struct HostDraft {
@@ -57,42 +48,13 @@ pub(super) struct Draft {
 
 /// Reads what can be read; the faults are all that could not.
 pub(super) fn read(text: &str) -> (Draft, Vec<Fault>) {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { faults: Vec::new() };
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        reader.faults.push(Fault::new(
-            span,
-            format!("not TOML: {}", error.message()),
-            "see https://toml.io/en/v1.0.0",
-        ));
-    }
-    // What a recovering parser makes of broken text is a guess: faults found in it would mislead.
-    let draft = if errors.is_empty() { reader.document(document.get_ref()) } else { Draft::default() };
-    (draft, reader.faults)
-}
-
-struct Reader {
-    faults: Vec<Fault>,
-}
-
-/// A table with its place and the keys it may have.
-struct Fields<'a> {
-    table: &'a DeTable<'a>,
-    span: Range<usize>,
-    what: &'static str,
-}
-
-impl<'a> Fields<'a> {
-    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.table.get(key)
-    }
+    let (draft, faults) = Reader::document(text, "the topology", Reader::topology);
+    (draft.unwrap_or_default(), faults)
 }
 
 impl Reader {
-    fn document(&mut self, table: &DeTable<'_>) -> Draft {
-        let top = Fields { table, span: 0..0, what: "the topology" };
-        self.known(&top, &["mesh", "host", "tenant", "openvz"]);
+    fn topology(&mut self, top: &Fields<'_>) -> Draft {
+        self.known(top, &["mesh", "host", "tenant", "openvz"]);
         let mut draft = Draft::default();
         match top.get("mesh") {
             Some(value) => self.mesh(value, &mut draft),
@@ -102,8 +64,8 @@ impl Reader {
                 "add `[mesh]` with `name` and `underlay_mtu`",
             )),
         }
-        draft.hosts = self.tables(&top, "host", "a host", Self::host);
-        draft.tenants = self.tables(&top, "tenant", "a tenant", Self::tenant);
+        draft.hosts = self.tables(top, "host", "a host", Self::host);
+        draft.tenants = self.tables(top, "tenant", "a tenant", Self::tenant);
         if top.get("host").is_none() {
             self.faults.push(Fault::new(
                 0..0,
@@ -226,139 +188,5 @@ impl Reader {
             gateways.extend(host.zip(ip));
         }
         gateways
-    }
-
-    /// The tables of an array of tables; a fault where there is anything else.
-    fn tables<T>(
-        &mut self,
-        fields: &Fields<'_>,
-        key: &'static str,
-        what: &'static str,
-        read: fn(&mut Self, &Fields<'_>) -> T,
-    ) -> Vec<T> {
-        let Some(value) = fields.get(key) else { return Vec::new() };
-        let DeValue::Array(array) = value.get_ref() else {
-            self.mistyped(
-                value,
-                key,
-                "an array of tables, each opened by its [[…]] line or written as { … }",
-            );
-            return Vec::new();
-        };
-        let mut read_all = Vec::with_capacity(array.len());
-        for entry in array {
-            if let Some(fields) = self.table(entry, what) {
-                read_all.push(read(self, &fields));
-            }
-        }
-        read_all
-    }
-
-    fn table<'a>(&mut self, value: &'a Spanned<DeValue<'a>>, what: &'static str) -> Option<Fields<'a>> {
-        if let DeValue::Table(table) = value.get_ref() {
-            return Some(Fields { table, span: value.span(), what });
-        }
-        self.mistyped(value, what, "a table");
-        None
-    }
-
-    fn known(&mut self, fields: &Fields<'_>, known: &[&str]) {
-        for (key, _) in fields.table {
-            let name: &str = key.get_ref();
-            if !known.contains(&name) {
-                let quoted: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-                self.faults.push(Fault::new(
-                    key.span(),
-                    format!("{} has no key `{name}`", fields.what),
-                    format!("accepted are {}", quoted.join(", ")),
-                ));
-            }
-        }
-    }
-
-    fn required<'a>(&mut self, fields: &Fields<'a>, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
-        let found = fields.get(key);
-        if found.is_none() {
-            self.faults.push(Fault::new(
-                fields.span.clone(),
-                format!("{} has no `{key}`", fields.what),
-                format!("add `{key} = …`"),
-            ));
-        }
-        found
-    }
-
-    fn string<'a>(&mut self, value: &'a Spanned<DeValue<'_>>, key: &str) -> Option<At<&'a str>> {
-        if let DeValue::String(text) = value.get_ref() {
-            return Some(At { value: text, span: value.span() });
-        }
-        self.mistyped(value, key, "a string in quotes");
-        None
-    }
-
-    fn integer(&mut self, value: &Spanned<DeValue<'_>>, key: &str, example: &str) -> Option<At<i64>> {
-        let DeValue::Integer(number) = value.get_ref() else {
-            self.mistyped(value, key, &format!("a whole number without quotes, as {example}"));
-            return None;
-        };
-        let parsed = i64::from_str_radix(number.as_str(), number.radix());
-        if parsed.is_err() {
-            self.faults.push(Fault::new(
-                value.span(),
-                format!("{key} is too large a number"),
-                format!("a number as {example}"),
-            ));
-        }
-        parsed.ok().map(|number| At { value: number, span: value.span() })
-    }
-
-    fn parsed<T: FromStr>(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Option<At<T>>
-    where
-        T::Err: Explain,
-    {
-        let text = self.string(value, key)?;
-        match text.value.parse() {
-            Ok(parsed) => Some(At { value: parsed, span: text.span }),
-            Err(error) => {
-                self.faults.push(error.fault(text.value, text.span));
-                None
-            }
-        }
-    }
-
-    fn mistyped(&mut self, value: &Spanned<DeValue<'_>>, key: &str, accepted: &str) {
-        let found = value.get_ref().type_str();
-        self.faults.push(Fault::new(value.span(), format!("{key} cannot be of type {found}"), accepted));
-    }
-}
-
-/// A parse error that can say what would have been accepted.
-trait Explain {
-    fn fault(&self, text: &str, span: Range<usize>) -> Fault;
-}
-
-impl Explain for NameError {
-    fn fault(&self, _text: &str, span: Range<usize>) -> Fault {
-        Fault::new(span, self.problem(), self.accepted())
-    }
-}
-
-impl Explain for std::net::AddrParseError {
-    fn fault(&self, text: &str, span: Range<usize>) -> Fault {
-        Fault::new(
-            span,
-            format!("`{}` is not an IP address", text.escape_debug()),
-            "an IPv4 or IPv6 address without a prefix length, as \"10.0.1.11\" or \"fd00::11\"",
-        )
-    }
-}
-
-impl Explain for ipnetwork::IpNetworkError {
-    fn fault(&self, text: &str, span: Range<usize>) -> Fault {
-        Fault::new(
-            span,
-            format!("`{}` is not a subnet", text.escape_debug()),
-            "a network address with its prefix length, as \"192.168.10.0/24\" or \"fd00:10::/64\"",
-        )
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a topology file, and where.
+//! What is wrong with a file, and where.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,11 +16,14 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(span: Range<usize>, message: impl Into<String>, accepted: impl Into<String>) -> Self {
+    /// A fault at a place, in bytes of the text: what is wrong, as one sentence, and what would be accepted.
+    pub fn new(span: Range<usize>, message: impl Into<String>, accepted: impl Into<String>) -> Self {
         Self { span, message: message.into(), accepted: accepted.into(), earlier: None }
     }
 
-    pub(crate) fn with_earlier(mut self, span: Range<usize>, label: &'static str) -> Self {
+    /// The same, that shows another place too, as that of a first use.
+    #[must_use]
+    pub fn with_earlier(mut self, span: Range<usize>, label: &'static str) -> Self {
         self.earlier = Some((span, label));
         self
     }
@@ -41,18 +44,19 @@ impl Fault {
     }
 }
 
-/// A topology text that cannot be used: all of its faults, in the text's order.
+/// A text that cannot be used: all of its faults, in the text's order.
 ///
 /// Its `Display` shows each with line, column and the text itself, the value underlined.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopologyError {
+pub struct FileError {
     path: PathBuf,
     text: String,
     faults: Vec<Fault>,
 }
 
-impl TopologyError {
-    pub(crate) fn new(path: &Path, text: &str, mut faults: Vec<Fault>) -> Self {
+impl FileError {
+    /// The faults of a text; `path` only names the file.
+    pub fn new(path: &Path, text: &str, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
         Self { path: path.to_owned(), text: text.to_owned(), faults }
     }
@@ -70,7 +74,7 @@ impl TopologyError {
     }
 }
 
-impl fmt::Display for TopologyError {
+impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display().to_string();
         for (at, fault) in self.faults.iter().enumerate() {
@@ -94,7 +98,7 @@ impl fmt::Display for TopologyError {
     }
 }
 
-impl std::error::Error for TopologyError {}
+impl std::error::Error for FileError {}
 
 /// A multi-line value is pointed at by its first line: the place matters, not the extent.
 fn visible(text: &str, span: &Range<usize>) -> Range<usize> {
