@@ -1,3 +1,41 @@
 //! `redis-ha`: highly available Redis for many tenants, each on an isolated network of its own.
+//!
+//! Everything it does is a library call; what is here reads arguments, prints results and sets the exit code.
 
-fn main() {}
+mod command;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Highly available Redis for many tenants, each on an isolated network of its own.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Global {
+    /// The service's file, which names the topology file
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_HA_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/redis-ha/redis-ha.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+fn main() -> ExitCode {
+    let Args { global: _, command } = Args::parse();
+    match command {}
+}
