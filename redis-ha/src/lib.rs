@@ -1,3 +1,11 @@
 //! Highly available Redis for many tenants, each on an isolated network of its own.
 //!
-//! Built on the public API of `ovs-mesh`, `ovz-net` and `ovsmesh-lab` alone.
+//! Built on the public API of `ovs-mesh`, `ovz-net` and `ovsmesh-lab` alone. The service's file ([`Config`]) names the
+//! topology, the proxies and a cluster a tenant.
+
+mod config;
+
+pub use config::{
+    AwsVip, Bytes, BytesError, Cluster, Config, ConfigError, Credentials, Eviction, Node, Pace, Persistence,
+    Profile, Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError, Secrets, Watch,
+};
