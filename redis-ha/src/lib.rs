@@ -4,8 +4,13 @@
 //! topology, the proxies and a cluster a tenant.
 
 mod config;
+mod render;
 
 pub use config::{
     AwsVip, Bytes, BytesError, Cluster, Config, ConfigError, Credentials, Eviction, Node, Pace, Persistence,
     Profile, Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError, Secrets, Watch,
+};
+pub use render::{
+    AGENT_PORT, Layout, OPERATOR, Place, RenderedFile, container_memory, haproxy_cfg, keepalived_conf,
+    redis_conf, render, sentinel_conf,
 };

@@ -26,6 +26,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(text: &str) -> Self {
+        Self(text.to_owned())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -109,6 +114,11 @@ impl Secrets {
             all.push(Credentials::derive(&master, &cluster.tenant, client));
         }
         Ok(Self(all))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(all: Vec<Credentials>) -> Self {
+        Self(all)
     }
 
     /// Each cluster with its passwords.

@@ -1,0 +1,131 @@
+//! The containers of the nodes: the commands that make them, and what they begin with.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use ovs_mesh::HostName;
+
+use super::{Place, RenderedFile, head};
+use crate::config::{Bytes, Cluster, Config, Node};
+
+/// The first container to start at boot has this order, all others the same: none waits for another.
+const BOOT_ORDER: u32 = 100;
+/// What a container needs beside Redis, in bytes.
+const BASE: u64 = 128 << 20;
+
+/// The memory of a container: twice the data, since a fork copies what is written while it lives, and the rest of the system.
+pub fn container_memory(cluster: &Cluster) -> Bytes {
+    Bytes::new(cluster.max_memory.get().saturating_mul(2).saturating_add(BASE))
+}
+
+/// The scripts of every host that has a node.
+pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
+    let mut by_host: BTreeMap<&HostName, Vec<(&Cluster, Node<'_>)>> = BTreeMap::new();
+    for cluster in &config.clusters {
+        for node in config.nodes(cluster) {
+            by_host.entry(node.host).or_default().push((cluster, node));
+        }
+    }
+    let scripts = |(host, nodes): (&HostName, Vec<(&Cluster, Node<'_>)>)| {
+        let file = |name: &str, text: String| RenderedFile {
+            place: Place::Host(host.clone()),
+            path: name.into(),
+            text,
+            mode: 0o755,
+        };
+        [
+            file(
+                "containers-openvz6.sh",
+                script(host, &nodes, "vzctl", |cluster, node| vzctl(config, cluster, node)),
+            ),
+            file(
+                "containers-openvz7.sh",
+                script(host, &nodes, "prlctl", |cluster, node| prlctl(config, cluster, node)),
+            ),
+        ]
+    };
+    by_host.into_iter().flat_map(scripts).collect()
+}
+
+fn script(
+    host: &HostName,
+    nodes: &[(&Cluster, Node<'_>)],
+    tool: &str,
+    commands: impl Fn(&Cluster, Node<'_>) -> String,
+) -> String {
+    let mut text = "#!/bin/sh\n".to_owned();
+    text.push_str(&head(&format!("The containers of host {host}, made with {tool}")));
+    text.push_str(
+        "# Run it on the host, in the directory of all rendered files. `ovsmesh vznet install` comes first: the hook puts each container\n\
+         # on its tenant's bridge when it starts.\nset -eu\nTEMPLATE=${TEMPLATE:-debian-12-x86_64}\n",
+    );
+    for (cluster, node) in nodes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "\n# tenant {}\n{}", cluster.tenant, commands(cluster, *node));
+    }
+    text
+}
+
+/// OpenVZ 6 (vzctl(8)).
+fn vzctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
+    let ctid = node.ctid;
+    format!(
+        "if ! vzctl status {ctid} | grep -qw exist; then
+    vzctl create {ctid} --ostemplate \"$TEMPLATE\" --hostname {tenant}-{ctid}
+    vzctl set {ctid} --save --ram {memory}M --swappages 0 --onboot yes --bootorder {BOOT_ORDER}
+    # No address here: the tenant's network is layer 2, and the container's own file has the address.
+    vzctl set {ctid} --save --netif_add eth0,,,,{bridge}
+    vzctl mount {ctid} && cp -a nodes/{ctid}/. \"/vz/root/{ctid}/\" && vzctl umount {ctid}
+fi
+vzctl status {ctid} | grep -qw running || vzctl start {ctid}
+",
+        tenant = cluster.tenant,
+        memory = container_memory(cluster).get() >> 20,
+        bridge = bridge(config, cluster),
+    )
+}
+
+/// OpenVZ 7 (prlctl(8)).
+fn prlctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
+    let ctid = node.ctid;
+    let name = format!("{}-{ctid}", cluster.tenant);
+    let uuid = if ctid.as_str().contains('-') { format!(" --uuid {ctid}") } else { String::new() };
+    let name = if uuid.is_empty() { ctid.to_string() } else { name };
+    format!(
+        "if ! prlctl status {name} > /dev/null 2>&1; then
+    prlctl create {name} --vmtype ct --ostemplate \"$TEMPLATE\"{uuid}
+    prlctl set {name} --hostname {tenant}-{ctid} --memsize {memory}M --swappages 0 --autostart on --autostart-delay 0
+    prlctl set {name} --device-add net --ifname eth0 --network {bridge} --ipadd {address}
+    prlctl mount {name} && cp -a nodes/{ctid}/. \"/vz/root/{ctid}/\" && prlctl umount {name}
+fi
+prlctl status {name} | grep -qw running || prlctl start {name}
+",
+        tenant = cluster.tenant,
+        memory = container_memory(cluster).get() >> 20,
+        bridge = bridge(config, cluster),
+        address = address(config, cluster, node),
+    )
+}
+
+fn bridge<'a>(config: &'a Config, cluster: &Cluster) -> &'a str {
+    config.topology.tenant(&cluster.tenant).map_or("", |tenant| tenant.bridge().as_str())
+}
+
+fn address(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
+    config
+        .topology
+        .tenant(&cluster.tenant)
+        .map_or_else(|| node.ip.to_string(), |tenant| tenant.with_prefix(node.ip).to_string())
+}
+
+/// Debian's interfaces(5): the address, and the MTU that the tunnels leave, since nothing tells a container of it.
+pub(super) fn interfaces(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
+    let family = if node.ip.is_ipv4() { "inet" } else { "inet6" };
+    format!(
+        "{}auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 {family} static\n    address {}\n    \
+         # The underlay's MTU less the tunnel's overhead; larger packets are lost without a word.\n    mtu {}\n",
+        head(&format!("The network of container {}", node.ctid)),
+        address(config, cluster, node),
+        config.topology.tenant_mtu(),
+    )
+}

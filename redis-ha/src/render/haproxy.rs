@@ -1,0 +1,126 @@
+//! haproxy.cfg of a proxy.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use ovs_mesh::HostName;
+
+use super::{AGENT_PORT, Layout, OPERATOR, head};
+use crate::config::{Cluster, Config, Credentials, Pace, REDIS_PORT, Secrets, Watch};
+
+/// The configuration of a proxy's `HAProxy`, which runs in the host's own namespace and reaches each tenant through that tenant's gateway.
+pub fn haproxy_cfg(config: &Config, secrets: &Secrets, proxy: &HostName, layout: &Layout) -> String {
+    let mut text = head(&format!("HAProxy on {proxy}"));
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
+        "
+global
+    # Stays root: connecting inside a tenant's namespace needs CAP_SYS_ADMIN at run time (setns(2)).
+    log /dev/log local0
+    maxconn 20000
+    # The agent holds a connection here, by which it sees at once that HAProxy died.
+    stats socket {socket} mode 600 level admin
+    stats timeout 1d
+
+defaults
+    mode tcp
+    log global
+    option dontlognull
+    option tcplog
+    # A client whose proxy or host died is found by keep-alive, not by its silence: Redis clients may be silent for hours.
+    option clitcpka
+    option srvtcpka
+    timeout client 1d
+    timeout server 1d
+    timeout connect 500ms
+    timeout queue 500ms
+    # Never try another node: there is one master.
+    retries 1
+    no option redispatch
+",
+        socket = layout.haproxy_socket().display(),
+    );
+    for (cluster, credentials) in secrets.of(config) {
+        listen(&mut text, config, cluster, credentials, proxy);
+    }
+    text
+}
+
+fn listen(
+    text: &mut String,
+    config: &Config,
+    cluster: &Cluster,
+    credentials: &Credentials,
+    proxy: &HostName,
+) {
+    let Cluster { tenant, listen, tls, .. } = cluster;
+    let Pace { watch, .. } = cluster.profile.pace();
+    let tls = tls.as_ref().map(|path| format!(" ssl crt {}", path.display())).unwrap_or_default();
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
+        "
+listen {tenant}
+    # transparent: the VIP may be on the other proxy.
+    bind {listen} transparent{tls}
+{watch}",
+        watch = match watch {
+            Watch::Agent { check, .. } => agent(tenant.as_str(), check),
+            Watch::Role { check, fall, rise } => role(credentials, check, fall, rise),
+        }
+    );
+    let netns = config.gateway(proxy, tenant);
+    for node in config.nodes(cluster) {
+        let asks = match watch {
+            Watch::Agent { .. } => format!(" agent-send \"{}\\n\"", node.ctid),
+            Watch::Role { .. } => String::new(),
+        };
+        let address = std::net::SocketAddr::new(node.ip, REDIS_PORT);
+        let _ = writeln!(text, "    server {} {address} namespace {netns}{asks}", node.ctid);
+    }
+}
+
+/// The master is the node that the agent names.
+fn agent(tenant: &str, check: Duration) -> String {
+    let check = check.as_millis();
+    format!(
+        "    # Each node is out until the agent says `ready up` of it, which it does of the one node that a majority of Sentinels, heard
+    # just now, calls the master. Its `down` closes that node's sessions, so that no client goes on writing to a demoted master.
+    # No news from the agent are none to HAProxy; so the health check asks whether the agent is alive, and without it nobody is in.
+    # All of this is asked in the host's namespace, where no tenant can answer.
+    default-server disabled on-marked-down shutdown-sessions
+    default-server check inter {check}ms fall 5 rise 1
+    default-server agent-check agent-addr 127.0.0.1 agent-port {AGENT_PORT} agent-inter {check}ms
+    option tcp-check
+    timeout check {check}ms
+    tcp-check connect addr 127.0.0.1 port {AGENT_PORT}
+    tcp-check send \"alive\\n\"
+    tcp-check expect string alive
+    # And never, whatever anybody says, a choice between two.
+    tcp-request connection reject unless {{ nbsrv({tenant}) eq 1 }}
+"
+    )
+}
+
+/// The master is whoever says that it is one.
+fn role(credentials: &Credentials, check: Duration, fall: u32, rise: u32) -> String {
+    format!(
+        "    # To compare with, not to use: two nodes may call themselves master at once, and sessions to a demoted one stay open.
+    default-server check inter {check}ms fall {fall} rise {rise}
+    option tcp-check
+    timeout check {check}ms
+    tcp-check connect
+    tcp-check send \"AUTH {OPERATOR} {password}\\r\\n\"
+    tcp-check expect string +OK
+    tcp-check send PING\\r\\n
+    tcp-check expect string +PONG
+    tcp-check send \"INFO replication\\r\\n\"
+    tcp-check expect string role:master
+    tcp-check send QUIT\\r\\n
+    tcp-check expect string +OK
+",
+        check = check.as_millis(),
+        password = credentials.operator.expose(),
+    )
+}

@@ -1,0 +1,108 @@
+//! redis.conf of a node.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::{Layout, OPERATOR, head};
+use crate::config::{Cluster, Credentials, Node, Persistence, REDIS_PORT, Secret};
+
+/// What a tenant's clients may do: all but what administers the server, and of the dangerous what concerns their own data.
+const CLIENT: &str =
+    "~* &* +@all -@admin -@dangerous +keys +flushdb +flushall +sort +sort_ro +info +role +restore +migrate";
+
+/// The configuration of a node's Redis.
+///
+/// Start it with `--replicaof 127.0.0.1 1` after the file: no node ever begins as a master.
+pub fn redis_conf(cluster: &Cluster, credentials: &Credentials, node: Node<'_>, layout: &Layout) -> String {
+    let Cluster { tenant, max_memory, eviction, persistence, nodes, profile, .. } = cluster;
+    let mut text = head(&format!("Redis of tenant {tenant}, node {} on host {}", node.ctid, node.host));
+    let keep = match persistence {
+        Persistence::None => {
+            "# Nothing is kept on disk. A node that restarts is empty; it is never a master by itself (see the unit), so it\n\
+             # fetches the data from the master and never hands its emptiness to others.\n\
+             save \"\"\nappendonly no\n"
+        }
+        Persistence::Rdb => {
+            "# A snapshot after 5 minutes with a change, or 1 minute with 10000.\n\
+             save 300 1 60 10000\nappendonly no\n"
+        }
+        Persistence::Aof => {
+            "# Each write is on disk within a second.\n\
+             appendonly yes\nappendfsync everysec\nsave \"\"\n\
+             # The disk is not waited for while the file is rewritten: a stall would look like a dead master.\n\
+             no-appendfsync-on-rewrite yes\n"
+        }
+    };
+    let dir = layout.state.join("redis");
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
+        "
+bind {ip} 127.0.0.1
+port {REDIS_PORT}
+protected-mode yes
+daemonize no
+logfile \"\"
+dir {dir}
+# The address by which the others know this node; never another that the container may have.
+replica-announce-ip {ip}
+
+# Who may do what. `default` is the tenant's clients: they cannot turn a master into a replica, read the configuration or stop
+# the server. `{OPERATOR}` is replicas, Sentinels and the proxies' agent. Passwords stand here as SHA-256, but for the one that
+# this node sends itself.
+user default reset on #{client} {CLIENT}
+user {OPERATOR} reset on #{operator} ~* &* +@all
+masteruser {OPERATOR}
+masterauth {master}
+
+# This much data, and then: {policy}. The container has twice as much: a fork for a replica or for the disk copies what is
+# written meanwhile.
+maxmemory {memory}
+maxmemory-policy {policy}
+
+{keep}
+# A replica asks for the data at once, not after the 5 s in which others may ask too: after a failover the new master has
+# replicas again, and so a successor, that much sooner.
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+# What a replica may miss and still catch up without a whole copy.
+repl-backlog-size 16mb
+# Replication that says nothing for this long is dead (default 60 s).
+repl-timeout 10
+# 0: a new master serves before its replicas are back. That a master which nobody follows takes no writes is the agent's to
+# see, in {freshness} rather than in whole seconds. Measured: min-replicas-to-write 1 with a lag of 2 s lost as much in a partition,
+# and stopped all writes for 10 s when an old master came back.
+min-replicas-to-write 0
+# A demoted master must not serve what it had.
+replica-serve-stale-data no
+replica-read-only yes
+# How often the server looks after its own: 10 is the default; clients of dead proxies are found by this.
+tcp-keepalive 15
+timeout 0
+maxclients 10000
+# A replica that falls behind is cut off before its buffer takes the memory of the {others} others.
+client-output-buffer-limit replica 256mb 64mb 60
+# On SIGTERM, replicas get what they miss, for at most so many seconds.
+shutdown-timeout 2
+",
+        ip = node.ip,
+        dir = dir.display(),
+        client = digest(&credentials.client),
+        operator = digest(&credentials.operator),
+        master = credentials.operator.expose(),
+        memory = max_memory.get(),
+        policy = eviction.as_str(),
+        others = nodes.len() - 1,
+        freshness = match profile.pace().watch {
+            crate::config::Watch::Agent { freshness, .. } => format!("{} ms", freshness.as_millis()),
+            crate::config::Watch::Role { .. } => "no time: this profile has no agent".to_owned(),
+        },
+    );
+    text
+}
+
+/// A password as Redis keeps it.
+fn digest(secret: &Secret) -> String {
+    Sha256::digest(secret.expose().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

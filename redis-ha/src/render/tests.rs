@@ -1,0 +1,84 @@
+use std::fmt::Write;
+use std::path::Path;
+
+use super::*;
+use crate::config::Secret;
+
+const MESH: &str = include_str!("../../../examples/ha-redis.toml");
+const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
+
+fn config(service: &str) -> Config {
+    Config::parse(service, Path::new("/etc/redis-ha/redis-ha.toml"), MESH.parse().unwrap()).unwrap()
+}
+
+fn secrets(config: &Config) -> Secrets {
+    let secret = |text: &str| Secret::for_tests(text);
+    let of = |cluster: &Cluster| {
+        let client = secret(&format!("clients-of-{}-0000", cluster.tenant));
+        Credentials::derive(&secret("the-operators-secret"), &cluster.tenant, client)
+    };
+    Secrets::for_tests(config.clusters.iter().map(of).collect())
+}
+
+fn shown(files: &[RenderedFile], keep: impl Fn(&RenderedFile) -> bool) -> String {
+    let mut text = String::new();
+    for file in files.iter().filter(|file| keep(file)) {
+        writeln!(text, "=== {} {:04o}\n{}", file.relative().display(), file.mode, file.text).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_files_of_a_node_a_proxy_and_a_host() {
+    let config = config(SERVICE);
+    let files = render(&config, &secrets(&config));
+    let of = |place: Place| shown(&files, |file| file.place == place);
+    insta::assert_snapshot!("node", of(Place::Node("101".parse().unwrap())));
+    insta::assert_snapshot!("proxy", of(Place::Proxy("proxy1".parse().unwrap())));
+    insta::assert_snapshot!("host", of(Place::Host("redis1".parse().unwrap())));
+}
+
+#[test]
+fn the_other_ways() {
+    let service = SERVICE
+        .replace("persistence = \"aof\"", "persistence = \"none\"\nprofile = \"calm\"\ntls = \"acme.pem\"")
+        .replace("router_id = 51", "router_id = 51\nprofile = \"seed\"\naws = { vip = \"address\" }")
+        .replace("persistence = \"rdb\"", "persistence = \"rdb\"\nprofile = \"seed-30\"");
+    let config = config(&service);
+    let files = render(&config, &secrets(&config));
+    let names = ["redis.conf", "sentinel.conf", "haproxy.cfg", "keepalived.conf", "redis-ha-notify.service"];
+    let places = [
+        Place::Node("101".parse().unwrap()),
+        Place::Node("201".parse().unwrap()),
+        Place::Proxy("proxy2".parse().unwrap()),
+    ];
+    insta::assert_snapshot!(shown(&files, |file| {
+        places.contains(&file.place) && names.iter().any(|name| file.path.ends_with(name))
+    }));
+}
+
+#[test]
+fn no_password_is_in_a_file_that_all_can_read() {
+    let config = config(SERVICE);
+    let secrets = secrets(&config);
+    let files = render(&config, &secrets);
+    for (_, credentials) in secrets.of(&config) {
+        let Credentials { client, operator, sentinel } = credentials;
+        for secret in [client, operator, sentinel] {
+            for file in files.iter().filter(|file| file.text.contains(secret.expose())) {
+                assert_eq!(file.mode & 0o007, 0, "{}", file.path.display());
+            }
+        }
+        assert!(!files.iter().any(|file| file.text.contains(client.expose())), "only its digest is needed");
+    }
+}
+
+#[test]
+fn no_two_files_are_one() {
+    let config = config(SERVICE);
+    let files = render(&config, &secrets(&config));
+    let mut paths: Vec<_> = files.iter().map(RenderedFile::relative).collect();
+    paths.sort();
+    paths.dedup();
+    assert_eq!(paths.len(), files.len());
+}

@@ -1,0 +1,186 @@
+//! The systemd units.
+
+use ovs_mesh::HostName;
+
+use super::{Layout, head};
+use crate::config::Cluster;
+
+/// What all daemons of the service are kept from.
+const HARDENED: &str = "\
+NoNewPrivileges=yes
+ProtectHome=yes
+ProtectSystem=full
+PrivateTmp=yes
+";
+
+pub(super) fn redis(cluster: &Cluster, layout: &Layout) -> String {
+    let mut text = head("systemd unit of a node's Redis");
+    text.push_str(&format!(
+        "[Unit]
+Description=Redis of tenant {tenant}
+After=network.target
+
+[Service]
+User=redis
+Group=redis
+# Its files hold passwords.
+UMask=0077
+StateDirectory=redis-ha/redis
+StateDirectoryMode=0700
+# --replicaof: no node begins as a master. One that restarts follows nobody until the Sentinels give it a master: an empty one cannot
+# wipe its replicas, and one that was replaced meanwhile takes no writes. (The first master of all is made by `redis-ha bootstrap`.)
+ExecStart=/usr/bin/redis-server {conf} --replicaof 127.0.0.1 1
+LimitNOFILE=65536
+OOMScoreAdjust=-600
+# Longer than the Sentinels need to see that it is gone: they replace it, and it comes back as a replica.
+Restart=always
+RestartSec={restart}
+TimeoutStopSec=15
+{HARDENED}
+[Install]
+WantedBy=multi-user.target
+",
+        tenant = cluster.tenant,
+        conf = layout.conf.join("redis.conf").display(),
+        restart = cluster.profile.pace().restart.as_secs_f64(),
+    ));
+    text
+}
+
+pub(super) fn sentinel(layout: &Layout) -> String {
+    let mut text = head("systemd unit of a node's Sentinel");
+    let live = layout.state.join("sentinel").join("sentinel.conf");
+    text.push_str(&format!(
+        "[Unit]
+Description=Sentinel
+After=network.target
+
+[Service]
+User=redis
+Group=redis
+# Sentinel replaces its file with one of mode 0644 less this, and the file holds passwords.
+UMask=0077
+StateDirectory=redis-ha/sentinel
+StateDirectoryMode=0700
+# Sentinel's state lives in its configuration: what is rendered is only what it begins with, and never replaces it.
+ExecStartPre=/bin/sh -c '[ -e {live} ] || install -m 600 {conf} {live}'
+ExecStart=/usr/bin/redis-sentinel {live}
+Restart=always
+RestartSec=0.2
+{HARDENED}
+[Install]
+WantedBy=multi-user.target
+",
+        conf = layout.conf.join("sentinel.conf").display(),
+        live = live.display(),
+    ));
+    text
+}
+
+pub(super) fn haproxy(layout: &Layout) -> String {
+    let mut text = head("systemd unit of a proxy's HAProxy");
+    let conf = layout.conf.join("haproxy.cfg");
+    text.push_str(&format!(
+        "[Unit]
+Description=HAProxy in front of the tenants' Redis
+After=network.target ovsmesh.service
+Wants=ovsmesh.service
+
+[Service]
+RuntimeDirectory=redis-ha
+RuntimeDirectoryPreserve=yes
+ExecStartPre=/usr/sbin/haproxy -c -q -f {conf}
+ExecStart=/usr/sbin/haproxy -W -db -f {conf}
+ExecReload=/usr/sbin/haproxy -c -q -f {conf}
+ExecReload=/bin/kill -USR2 $MAINPID
+KillMode=mixed
+Restart=always
+RestartSec=0.2
+# Ports, other addresses than the host's own, and the tenants' namespaces.
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_SYS_RESOURCE
+LimitNOFILE=65536
+{HARDENED}
+[Install]
+WantedBy=multi-user.target
+",
+        conf = conf.display(),
+    ));
+    text
+}
+
+pub(super) fn keepalived(layout: &Layout) -> String {
+    let mut text = head("systemd unit of a proxy's keepalived");
+    text.push_str(&format!(
+        "[Unit]
+Description=keepalived for the VIPs of the tenants' Redis
+After=network.target redis-ha-agent.service
+Wants=redis-ha-agent.service
+
+[Service]
+RuntimeDirectory=redis-ha
+RuntimeDirectoryPreserve=yes
+ExecStart=/usr/sbin/keepalived --dont-fork --vrrp --use-file {conf}
+ExecReload=/bin/kill -HUP $MAINPID
+KillMode=mixed
+Restart=always
+RestartSec=0.2
+{HARDENED}
+[Install]
+WantedBy=multi-user.target
+",
+        conf = layout.conf.join("keepalived.conf").display(),
+    ));
+    text
+}
+
+pub(super) fn agent(proxy: &HostName, layout: &Layout) -> String {
+    let mut text = head("systemd unit of a proxy's agent");
+    text.push_str(&format!(
+        "[Unit]
+Description=Says to HAProxy which node is the master
+After=network.target ovsmesh.service
+Wants=ovsmesh.service
+
+[Service]
+RuntimeDirectory=redis-ha
+RuntimeDirectoryPreserve=yes
+ExecStart=/usr/local/bin/redis-ha --config {conf} agent --host {proxy}
+# Sooner than HAProxy takes its absence for an answer.
+Restart=always
+RestartSec=0.1
+# Its answers are worth nothing when they come late.
+CPUSchedulingPolicy=rr
+CPUSchedulingPriority=10
+# The tenants' namespaces.
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_DAC_OVERRIDE
+{HARDENED}
+[Install]
+WantedBy=multi-user.target
+",
+        conf = layout.conf.join("redis-ha.toml").display(),
+    ));
+    text
+}
+
+pub(super) fn notify(proxy: &HostName, layout: &Layout) -> String {
+    let mut text = head("systemd unit of a proxy's notifier");
+    text.push_str(&format!(
+        "[Unit]
+Description=Moves the VIPs in the VPC to the proxy that keepalived chose
+After=network.target
+
+[Service]
+RuntimeDirectory=redis-ha
+RuntimeDirectoryPreserve=yes
+ExecStart=/usr/local/bin/redis-ha --config {conf} notify --host {proxy}
+Restart=always
+RestartSec=0.2
+CapabilityBoundingSet=
+{HARDENED}
+[Install]
+WantedBy=multi-user.target
+",
+        conf = layout.conf.join("redis-ha.toml").display(),
+    ));
+    text
+}
