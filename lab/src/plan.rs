@@ -277,6 +277,19 @@ impl LabPlan {
         Ok(plan)
     }
 
+    /// The device with a host's underlay address, in every host's namespace.
+    pub fn underlay_interface(&self) -> &'static str {
+        match self.datapath {
+            Datapath::Netdev => crate::phy::BRIDGE,
+            Datapath::System => crate::phy::CARD,
+        }
+    }
+
+    /// The Linux bridge that joins the hosts, in the namespace [`Self::underlay`].
+    pub fn underlay_bridge(&self) -> &'static str {
+        crate::up::UNDERLAY
+    }
+
     /// The lab's state directory.
     pub fn dir(&self) -> PathBuf {
         state_dir(&self.name)

@@ -16,7 +16,7 @@ use crate::program::ProgramError;
 use crate::state::{Claim, Lab, StateError, claim};
 
 /// The Linux bridge that joins the hosts, alone in its namespace.
-const UNDERLAY: &str = "underlay";
+pub(crate) const UNDERLAY: &str = "underlay";
 
 /// Hears how far a lab has come.
 pub trait Progress {

@@ -3,12 +3,21 @@
 //! Built on the public API of `ovs-mesh`, `ovz-net` and `ovsmesh-lab` alone. The service's file ([`Config`]) names the
 //! topology, the proxies and a cluster a tenant.
 
+mod agent;
+mod check;
 mod config;
+mod drill;
+mod lab;
 mod render;
 
+pub use check::{CheckError, CheckReport, Finding, check, consistent};
 pub use config::{
     AwsVip, Bytes, BytesError, Cluster, Config, ConfigError, Credentials, Eviction, Node, Pace, Persistence,
     Profile, Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError, Secrets, Watch,
+};
+pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};
+pub use lab::{
+    ProxyView, ServerView, Service, ServiceError, ServiceLab, ServiceLabError, StatsError, servers,
 };
 pub use render::{
     AGENT_PORT, Layout, OPERATOR, Place, RenderedFile, container_memory, haproxy_cfg, keepalived_conf,

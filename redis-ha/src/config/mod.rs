@@ -6,6 +6,7 @@ mod profile;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -236,6 +237,14 @@ impl Config {
         check::check(draft, faults, topology, dir).map_err(|faults| FileError::new(path, text, faults))
     }
 
+    /// Gives the proxies and every cluster the same times.
+    pub fn set_profile(&mut self, profile: Profile) {
+        self.proxies.profile = profile;
+        for cluster in &mut self.clusters {
+            cluster.profile = profile;
+        }
+    }
+
     /// A tenant's Redis.
     pub fn cluster(&self, tenant: &TenantName) -> Option<&Cluster> {
         self.clusters.iter().find(|cluster| cluster.tenant == *tenant)
@@ -261,5 +270,10 @@ impl Cluster {
     /// How many Sentinels are a majority of them all.
     pub fn majority(&self) -> usize {
         self.nodes.len() / 2 + 1
+    }
+
+    /// Whether every node begins as a replica of nobody, and only Sentinels make masters; not so in the article's way.
+    pub fn starts_as_replica(&self) -> bool {
+        matches!(self.profile.pace().watch, Watch::Agent { .. })
     }
 }

@@ -105,9 +105,9 @@ impl Profile {
                 sentinel: None,
                 watch: role,
                 advert: ms(1000),
-                restart: ms(100),
+                restart: ms(12_000),
             },
-            Self::Seed30 => Pace { down_after: ms(30_000), ..Self::Seed.pace() },
+            Self::Seed30 => Pace { down_after: ms(30_000), restart: ms(40_000), ..Self::Seed.pace() },
         }
     }
 }

@@ -142,3 +142,21 @@ fn amounts_of_memory() {
     }
     assert_eq!(Bytes::new(1536 << 20).to_string(), "1536MiB");
 }
+
+#[test]
+fn what_is_written_reads_the_same() {
+    let rich = GOOD
+        .replace(
+            "router_id = 51",
+            "router_id = 51\naws = { vip = \"route\", route_tables = [\"rtb-1\", \"rtb-2\"] }",
+        )
+        .replace(
+            "max_memory = \"256MiB\"",
+            "max_memory = \"256MiB\"\ntls = \"a.pem\"\npersistence = \"none\"\nprofile = \"calm\"",
+        );
+    for text in [GOOD, &rich] {
+        let config = parse(text).unwrap();
+        let written = config.to_toml(Path::new("mesh.toml"));
+        assert_eq!(parse(&written).unwrap(), config, "{written}");
+    }
+}

@@ -18,7 +18,7 @@ pub fn haproxy_cfg(config: &Config, secrets: &Secrets, proxy: &HostName, layout:
 global
     # Stays root: connecting inside a tenant's namespace needs CAP_SYS_ADMIN at run time (setns(2)).
     log /dev/log local0
-    maxconn 20000
+    # No maxconn: HAProxy takes as many connections as the unit's LimitNOFILE allows.
     # The agent holds a connection here, by which it sees at once that HAProxy died.
     stats socket {socket} mode 600 level admin
     stats timeout 1d

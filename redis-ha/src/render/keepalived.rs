@@ -27,6 +27,8 @@ global_defs {{
     script_user root
     # Before all that shares the processor with it: a late advertisement is a needless failover.
     vrrp_rt_priority 50
+    # By default the kernel kills such a process once it has run for 10 ms on end, as when it takes the VIPs over. Seen.
+    vrrp_rlimit_rttime 1000000
     vrrp_no_swap
 "
     );

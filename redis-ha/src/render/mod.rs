@@ -134,7 +134,7 @@ fn node_files(
     };
     let unit = |name: &str, text: String| file(Path::new("/etc/systemd/system").join(name), text, 0o644);
     vec![
-        file(layout.conf.join("redis.conf"), redis_conf(cluster, credentials, node, layout), 0o640),
+        file(layout.conf.join("redis.conf"), redis_conf(config, cluster, credentials, node, layout), 0o640),
         file(
             layout.conf.join("sentinel.conf"),
             sentinel_conf(config, cluster, credentials, node, layout),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use super::{Layout, OPERATOR, head};
-use crate::config::{Cluster, Credentials, Node, Persistence, REDIS_PORT, Secret};
+use crate::config::{Cluster, Config, Credentials, Node, Persistence, REDIS_PORT, Secret};
 
 /// What a tenant's clients may do: all but what administers the server, and of the dangerous what concerns their own data.
 const CLIENT: &str =
@@ -14,8 +14,15 @@ const CLIENT: &str =
 /// The configuration of a node's Redis.
 ///
 /// Start it with `--replicaof 127.0.0.1 1` after the file: no node ever begins as a master.
-pub fn redis_conf(cluster: &Cluster, credentials: &Credentials, node: Node<'_>, layout: &Layout) -> String {
+pub fn redis_conf(
+    config: &Config,
+    cluster: &Cluster,
+    credentials: &Credentials,
+    node: Node<'_>,
+    layout: &Layout,
+) -> String {
     let Cluster { tenant, max_memory, eviction, persistence, nodes, profile, .. } = cluster;
+    let first = config.nodes(cluster).next();
     let mut text = head(&format!("Redis of tenant {tenant}, node {} on host {}", node.ctid, node.host));
     let keep = match persistence {
         Persistence::None => {
@@ -99,6 +106,15 @@ shutdown-timeout 2
             crate::config::Watch::Role { .. } => "no time: this profile has no agent".to_owned(),
         },
     );
+    if let (crate::config::Watch::Role { .. }, Some(first)) = (profile.pace().watch, first)
+        && first.ctid != node.ctid
+    {
+        let _ = write!(
+            text,
+            "\n# As the article has it: who is the first master stands in the configuration.\nreplicaof {} {REDIS_PORT}\n",
+            first.ip
+        );
+    }
     text
 }
 

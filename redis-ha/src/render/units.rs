@@ -29,7 +29,7 @@ StateDirectory=redis-ha/redis
 StateDirectoryMode=0700
 # --replicaof: no node begins as a master. One that restarts follows nobody until the Sentinels give it a master: an empty one cannot
 # wipe its replicas, and one that was replaced meanwhile takes no writes. (The first master of all is made by `redis-ha bootstrap`.)
-ExecStart=/usr/bin/redis-server {conf} --replicaof 127.0.0.1 1
+ExecStart=/usr/bin/redis-server {conf}{replica}
 LimitNOFILE=65536
 OOMScoreAdjust=-600
 # Longer than the Sentinels need to see that it is gone: they replace it, and it comes back as a replica.
@@ -42,6 +42,7 @@ WantedBy=multi-user.target
 ",
         tenant = cluster.tenant,
         conf = layout.conf.join("redis.conf").display(),
+        replica = if cluster.starts_as_replica() { " --replicaof 127.0.0.1 1" } else { "" },
         restart = cluster.profile.pace().restart.as_secs_f64(),
     ));
     text

@@ -1,0 +1,125 @@
+//! Looks at rendered files as the daemons will: by their own checks, and by ours of what no daemon sees alone.
+
+mod ours;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::config::{Config, Secrets};
+use crate::render::{RenderedFile, render};
+
+pub use ours::consistent;
+
+/// What is wrong, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check.
+    pub check: &'static str,
+    /// The file, or what else it is about.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check, object, problem, remedy } = self;
+        writeln!(f, "{object}: {problem} [{check}]")?;
+        write!(f, "  remedy: {remedy}")
+    }
+}
+
+/// What a check did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct CheckReport {
+    /// How many files a daemon read without complaint.
+    pub accepted: usize,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What could not be checked as it will be used, and how it was checked instead.
+    pub notes: Vec<String>,
+}
+
+/// Why files cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A file cannot be read or written.
+    #[error("cannot {step} {}", path.display())]
+    File {
+        /// What was attempted.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A daemon's program cannot be run.
+    #[error("cannot run `{program}`")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+pub(crate) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckError {
+    let path = path.to_owned();
+    move |source| CheckError::File { step, path, source }
+}
+
+/// Checks the files below `dir` as `render` wrote them.
+///
+/// Each configuration is given to its daemon's own check, Redis' and Sentinels' to a daemon that is started on a throw-away copy
+/// without the network. Nothing of it touches what runs here.
+///
+/// `beside` are keepalived configurations of other VRRP routers on the underlay.
+pub fn check(
+    config: &Config,
+    secrets: &Secrets,
+    dir: &Path,
+    beside: &[PathBuf],
+) -> Result<CheckReport, CheckError> {
+    let mut report = CheckReport { findings: consistent(config), ..CheckReport::default() };
+    for path in beside {
+        let text = fs::read_to_string(path).map_err(file("read", path))?;
+        report.findings.extend(ours::router_id(config, &text, &path.display().to_string()));
+    }
+    for file in render(config, secrets) {
+        let path = dir.join(file.relative());
+        let RenderedFile { text, .. } = &file;
+        match fs::read_to_string(&path) {
+            Ok(found) if found == *text => {}
+            Ok(_) => {
+                report.findings.push(finding(&path, "rendered", "it is not what the service's file says"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                report.findings.push(finding(&path, "rendered", "it is not there"));
+                continue;
+            }
+            Err(source) => return Err(CheckError::File { step: "read", path, source }),
+        }
+        programs::check(&file, &path, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn finding(path: &Path, check: &'static str, problem: &str) -> Finding {
+    Finding {
+        check,
+        object: path.display().to_string(),
+        problem: problem.to_owned(),
+        remedy: "render again (redis-ha render --out DIR)".to_owned(),
+    }
+}

@@ -1,0 +1,59 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::Config;
+
+const MESH: &str = include_str!("../../../examples/ha-redis.toml");
+const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
+
+fn config(service: &str) -> Config {
+    Config::parse(service, Path::new("redis-ha.toml"), MESH.parse().unwrap()).unwrap()
+}
+
+fn checks(findings: &[Finding]) -> Vec<(&str, &str)> {
+    findings.iter().map(|finding| (finding.check, finding.object.as_str())).collect()
+}
+
+#[test]
+fn the_example_is_consistent() {
+    assert_eq!(consistent(&config(SERVICE)), []);
+}
+
+#[test]
+fn memory_is_that_of_all_tenants_on_a_host() {
+    // 2 × 256 + 128 MiB of acme, and 2 × 64 + 128 MiB of globex: 896 MiB a host.
+    let with = |memory: &str| {
+        let of_host = format!("[host_memory]\nredis2 = \"{memory}\"\n\n[proxy]");
+        config(&SERVICE.replace("[proxy]", &of_host))
+    };
+    assert_eq!(consistent(&with("896MiB")), []);
+    assert_eq!(checks(&consistent(&with("895MiB"))), [("memory", "host redis2")]);
+}
+
+#[test]
+fn an_mtu_that_carries_nothing() {
+    let mesh = MESH.replace("underlay_mtu = 9001", "underlay_mtu = 1300");
+    let config = Config::parse(SERVICE, Path::new("redis-ha.toml"), mesh.parse().unwrap()).unwrap();
+    assert_eq!(checks(&consistent(&config)), [("mtu", "the topology")]);
+}
+
+#[test]
+fn clusters_made_otherwise() {
+    let mut config = config(SERVICE);
+    config.clusters[0].nodes.pop();
+    let first = config.clusters[1].nodes[0].clone();
+    config.clusters[1].nodes[1] = first;
+    assert_eq!(
+        checks(&consistent(&config)),
+        [("quorum", "cluster acme"), ("anti-affinity", "cluster globex")]
+    );
+}
+
+#[test]
+fn another_router_with_the_same_id() {
+    let config = config(SERVICE);
+    let conf = |id: &str| format!("vrrp_instance x {{\n    virtual_router_id {id}\n}}\n");
+    assert!(ours::router_id(&config, &conf("51"), "x").is_some());
+    assert!(ours::router_id(&config, &conf("5"), "x").is_none());
+    assert!(ours::router_id(&config, "# virtual_router_id 51", "x").is_none());
+}

@@ -1,0 +1,39 @@
+//! `redis-ha check`.
+
+use std::path::PathBuf;
+
+use redis_ha::{Config, Secrets, check};
+
+use super::print;
+use crate::{Exit, Failure, Format, Global};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The directory that `render` wrote
+    dir: PathBuf,
+    /// The keepalived configuration of another VRRP router on the same underlay, which must have other router ids
+    #[arg(long, value_name = "FILE")]
+    beside: Vec<PathBuf>,
+}
+
+pub(crate) fn run(global: &Global, options: &Check) -> Result<Exit, Failure> {
+    let config = Config::read(&global.config)?;
+    let secrets = Secrets::read(&config)?;
+    let report = check(&config, &secrets, &options.dir, &options.beside)?;
+    match global.format {
+        Format::Json => print(&format!("{}\n", serde_json::json!(report)))?,
+        Format::Text => {
+            let mut text = String::new();
+            for finding in &report.findings {
+                text.push_str(&format!("{finding}\n"));
+            }
+            for note in &report.notes {
+                text.push_str(&format!("note: {note}\n"));
+            }
+            let files = if report.accepted == 1 { "1 file" } else { &format!("{} files", report.accepted) };
+            text.push_str(&format!("{files} accepted by the daemons, {} findings\n", report.findings.len()));
+            print(&text)?;
+        }
+    }
+    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Wanting })
+}

@@ -1,0 +1,81 @@
+//! `redis-ha lab`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use ovs_mesh::{Datapath, MeshName};
+use ovsmesh_lab::LabOptions;
+use redis_ha::{Config, Profile, ServiceLab};
+
+use super::print;
+use crate::progress::Bar;
+use crate::{Exit, Failure, Global};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lab {
+    /// The lab's name
+    #[arg(long, global = true, env = "REDIS_HA_LAB", value_name = "NAME", default_value = "redis-ha")]
+    name: MeshName,
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Build the mesh on this machine and run the whole service on it, with passwords of its own
+    Up {
+        /// All times, whatever the service's file says: fast, calm, seed or seed-30
+        #[arg(long, value_parser = profile)]
+        profile: Option<Profile>,
+        /// The `ovsmesh` program, which is the containers' hook [default: the one beside this program]
+        #[arg(long, value_name = "PATH")]
+        ovsmesh: Option<PathBuf>,
+    },
+    /// Show every tenant's master and replicas, and what the proxies see
+    Status,
+    /// End all of it and leave nothing
+    Down,
+}
+
+pub(crate) fn profile(text: &str) -> Result<Profile, String> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.as_str() == text);
+    found.ok_or_else(|| "accepted are fast, calm, seed and seed-30".to_owned())
+}
+
+pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> {
+    let Lab { name, command } = options;
+    match command {
+        LabCommand::Up { profile, ovsmesh } => up(global, name, profile, ovsmesh).await,
+        LabCommand::Status => super::status::lab(global, &ServiceLab::open(&name)?).await,
+        LabCommand::Down => {
+            let report = ovsmesh_lab::Lab::down(&name)?;
+            let text = if report.found {
+                format!("lab {name} is down: {} processes, {} namespaces\n", report.processes, report.netns)
+            } else {
+                format!("there is no lab {name}\n")
+            };
+            print(&text)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn up(
+    global: &Global,
+    name: MeshName,
+    profile: Option<Profile>,
+    ovsmesh: Option<PathBuf>,
+) -> Result<Exit, Failure> {
+    let mut config = Config::read(&global.config)?;
+    if let Some(profile) = profile {
+        config.set_profile(profile);
+    }
+    let program = std::env::current_exe().map_err(|source| Failure::Program { source })?;
+    let beside = || Some(program.with_file_name("ovsmesh")).filter(|path| path.exists());
+    let hook = ovsmesh.or_else(beside).ok_or(Failure::Hook)?;
+    let bar = Bar::new();
+    let options = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
+    let lab = ServiceLab::up(config, options, &program, &bar).await?;
+    drop(bar);
+    super::status::lab(global, &lab).await
+}

@@ -1,0 +1,49 @@
+//! `redis-ha render`.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redis_ha::{Config, RenderedFile, Secrets, render};
+
+use super::print;
+use crate::{Exit, Failure, Global};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Render {
+    /// The directory, which is made; what is in it of an earlier rendering is replaced
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
+    let config = Config::read(&global.config)?;
+    let secrets = Secrets::read(&config)?;
+    let mut text = String::new();
+    for file in render(&config, &secrets) {
+        let RenderedFile { text: content, mode, .. } = &file;
+        let path = options.out.join(file.relative());
+        write(&path, content, *mode).map_err(|source| Failure::File {
+            step: "write",
+            path: path.clone(),
+            source,
+        })?;
+        text.push_str(&format!("{}\n", path.display()));
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+/// Never readable by others, not for a moment, where it is not to be.
+fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let new = path.with_extension("rendering");
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode & 0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    fs::rename(&new, path)
+}

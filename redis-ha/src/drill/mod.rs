@@ -1,0 +1,233 @@
+//! Drills: a fault in a service's lab, under a client that writes, and what the client saw of it.
+
+mod inject;
+mod plot;
+mod run;
+mod watch;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::lab::ServiceLabError;
+
+pub use run::drill;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The master's Redis is killed, and started again as its unit does.
+    MasterKilled,
+    /// The master's host is cut off the underlay, and joined again.
+    MasterCut,
+    /// The active proxy's `HAProxy` is killed.
+    HaproxyKilled,
+    /// The active proxy is cut off the underlay, and joined again.
+    ProxyCut,
+    /// The underlay is cut in two: the master, the active proxy and the client on the one side, all others on the other.
+    StaleMinority,
+    /// The master's host no longer reaches the other nodes' hosts; the proxies reach all.
+    StaleReplicas,
+    /// An old master, replaced meanwhile, comes back; what the client sees is counted from there.
+    MasterReturns,
+    /// The master is killed and comes back at once, with nothing of its data.
+    MasterEmpty,
+    /// The Sentinel beside the master is stopped (`SIGSTOP`), and goes on later.
+    SentinelStopped,
+    /// The link of the master's host is down five times for 100 ms, half a second apart.
+    LinkFlap,
+}
+
+impl Fault {
+    /// All.
+    pub const ALL: [Self; 10] = [
+        Self::MasterKilled,
+        Self::MasterCut,
+        Self::HaproxyKilled,
+        Self::ProxyCut,
+        Self::StaleMinority,
+        Self::StaleReplicas,
+        Self::MasterReturns,
+        Self::MasterEmpty,
+        Self::SentinelStopped,
+        Self::LinkFlap,
+    ];
+
+    /// The word of the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MasterKilled => "master-killed",
+            Self::MasterCut => "master-cut",
+            Self::HaproxyKilled => "haproxy-killed",
+            Self::ProxyCut => "proxy-cut",
+            Self::StaleMinority => "stale-minority",
+            Self::StaleReplicas => "stale-replicas",
+            Self::MasterReturns => "master-returns",
+            Self::MasterEmpty => "master-empty",
+            Self::SentinelStopped => "sentinel-stopped",
+            Self::LinkFlap => "link-flap",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a drill's client writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrillOptions {
+    /// How long the client waits for an answer before it connects anew.
+    pub patience: Duration,
+    /// How long it rests after each answer: 1 ms is just under 1000 writes a second.
+    pub pause: Duration,
+}
+
+impl Default for DrillOptions {
+    fn default() -> Self {
+        Self { patience: Duration::from_millis(250), pause: Duration::from_millis(1) }
+    }
+}
+
+/// What happened, in the order in which it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    /// When, from the fault; what was before it is negative.
+    pub at_ms: i64,
+    /// Who said it.
+    pub who: String,
+    /// What it was.
+    pub what: String,
+}
+
+/// What a drill's client saw.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DrillReport {
+    /// The fault.
+    pub fault: Fault,
+    /// The tenant whose client it was.
+    pub tenant: String,
+    /// The longest that no write was acknowledged, in milliseconds.
+    pub outage_ms: f64,
+    /// How many writes were acknowledged from the fault on.
+    pub acknowledged: usize,
+    /// How many of all acknowledged writes the master does not have in the end.
+    pub lost: usize,
+    /// How many tries failed.
+    pub errors: usize,
+    /// How many other tenants' clients, who wrote all the while, saw an error.
+    pub others_disturbed: Vec<String>,
+    /// What happened.
+    pub timeline: Vec<Moment>,
+    /// When writes were acknowledged, in milliseconds from the fault.
+    #[serde(skip)]
+    pub writes: Vec<f64>,
+}
+
+/// Why a drill could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum DrillError {
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] ServiceLabError),
+    /// The lab has no such tenant.
+    #[error("the service has no tenant `{tenant}`")]
+    Tenant {
+        /// The tenant.
+        tenant: String,
+    },
+    /// There is no one master to break.
+    #[error("tenant `{tenant}` has no one master to begin with; see `redis-ha lab status`")]
+    NoMaster {
+        /// The tenant.
+        tenant: String,
+    },
+    /// No proxy is active.
+    #[error("no proxy has the VIPs to begin with; see `redis-ha lab status`")]
+    NoProxy,
+    /// The client cannot write at all.
+    #[error("the client of `{tenant}` cannot write through {target}, before anything is broken: {last}")]
+    NoWrites {
+        /// The tenant.
+        tenant: String,
+        /// The address.
+        target: std::net::SocketAddr,
+        /// The client's last error.
+        last: String,
+    },
+    /// What was written could not be read in the end.
+    #[error("cannot read what was written to `{tenant}`")]
+    ReadBack {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// A flow could not be put on a host's underlay bridge.
+    #[error("cannot cut host `{host}` from others: {reason}")]
+    Flow {
+        /// The host.
+        host: ovs_mesh::HostName,
+        /// What `ovs-ofctl` said.
+        reason: String,
+    },
+    /// Cutting single pairs of hosts needs the userspace datapath.
+    #[error("{fault} needs a lab on the userspace datapath: it is made by flows on the hosts' br-phy")]
+    Datapath {
+        /// The fault.
+        fault: Fault,
+    },
+    /// The plot cannot be written.
+    #[error("cannot write the plot to {}: {reason}", path.display())]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A part of the drill could not be run.
+    #[error("cannot run a part of the drill")]
+    Thread {
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DrillReport {
+    /// Draws the acknowledged writes and the timeline as an SVG file.
+    pub fn plot(&self, path: &std::path::Path) -> Result<(), DrillError> {
+        plot::plot(self, path)
+            .map_err(|reason| DrillError::Plot { path: path.to_owned(), reason: reason.to_string() })
+    }
+}
+
+impl fmt::Display for DrillReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Moment { at_ms, who, what } in &self.timeline {
+            writeln!(f, "{:>+9.3} s  {who:<22} {what}", *at_ms as f64 / 1000.0)?;
+        }
+        writeln!(
+            f,
+            "{} of {}: outage {:.2} s, acknowledged {}, lost {}, failed tries {}",
+            self.fault,
+            self.tenant,
+            self.outage_ms / 1000.0,
+            self.acknowledged,
+            self.lost,
+            self.errors
+        )?;
+        match &self.others_disturbed[..] {
+            [] => Ok(()),
+            others => writeln!(f, "other tenants saw it too: {}", others.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Holds a drill.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::inject::{Cast, inject};
+use super::watch::{Said, Watch};
+use super::writer::{Outcome, Target, Writer};
+use super::{DrillError, DrillOptions, DrillReport, Fault, Moment};
+use crate::config::{Cluster, Credentials};
+use crate::lab::{Service, ServiceLab};
+
+/// How long clients write before anything is broken.
+const BEFORE: Duration = Duration::from_secs(1);
+/// How long they write after all is mended.
+const AFTER: Duration = Duration::from_secs(2);
+/// How long the service may take to be whole again.
+const SETTLE: Duration = Duration::from_secs(60);
+/// How much of a gap another tenant's client may see by chance: the machine is shared.
+const CHANCE: Duration = Duration::from_millis(250);
+
+/// Breaks something under a client of one tenant that writes, while clients of all others write too.
+///
+/// `program` is `redis-ha`, for daemons of its own that are started again. The lab is whole again in the end, or this fails.
+pub async fn drill(
+    lab: &ServiceLab,
+    tenant: &str,
+    fault: Fault,
+    options: DrillOptions,
+    program: &Path,
+) -> Result<DrillReport, DrillError> {
+    let all: Vec<(&Cluster, &Credentials)> = lab.secrets().of(lab.config()).collect();
+    let Some(at) = all.iter().position(|(cluster, _)| cluster.tenant.as_str() == tenant) else {
+        return Err(DrillError::Tenant { tenant: tenant.to_owned() });
+    };
+    lab.ready(SETTLE).await?;
+    let cast = cast(lab, all[at].0).await?;
+    let netns = lab.client_netns()?;
+    let targets: Vec<Target> = all
+        .iter()
+        .map(|(cluster, credentials)| Target {
+            address: cluster.listen,
+            password: credentials.client.clone(),
+            key: "redis-ha:drill".to_owned(),
+        })
+        .collect();
+    for target in &targets {
+        let cleared = target.clear(&netns).map_err(crate::lab::ServiceLabError::from)?;
+        cleared.map_err(|source| DrillError::ReadBack { tenant: tenant.to_owned(), source })?;
+    }
+    let thread = |source| DrillError::Thread { source };
+    let watch = Watch::start(lab, tenant).map_err(thread)?;
+    if fault == Fault::MasterReturns {
+        // The fault is the return; that it went is not.
+        lab.signal(&Service::Redis(cast.master.clone()), Signal::SIGKILL)?;
+        sleep(Duration::from_millis(200)).await;
+        lab.ready(SETTLE).await?;
+        sleep(BEFORE).await;
+    }
+    let mut writers = Vec::new();
+    for target in &targets {
+        let netns = lab.client_netns()?;
+        writers.push(Writer::start(netns, target.clone(), options).map_err(thread)?);
+    }
+    sleep(BEFORE).await;
+
+    let started = Instant::now();
+    let mut said: Vec<Said> = Vec::new();
+    let broken = inject(lab, fault, &cast, program, |what| {
+        said.push(Said { at: Instant::now(), who: "drill".to_owned(), what: what.to_owned() });
+    })
+    .await;
+    let settled = lab.ready(SETTLE).await;
+    sleep(AFTER).await;
+
+    let mut outcomes = Vec::new();
+    for writer in writers {
+        // It may wait for an answer that never comes, as long as its patience lasts.
+        let stopped = spawn_blocking(|| writer.stop()).await.map_err(|join| thread(join.into()))?;
+        outcomes.push(stopped.map_err(crate::lab::ServiceLabError::from)?);
+    }
+    said.extend(watch.stop());
+    broken?;
+    settled?;
+
+    let mine = &outcomes[at];
+    let there = targets[at].read(&netns).map_err(crate::lab::ServiceLabError::from)?;
+    let there: HashSet<u64> = there
+        .map_err(|source| DrillError::ReadBack { tenant: tenant.to_owned(), source })?
+        .into_iter()
+        .collect();
+    let seen = seen(mine, started, &there);
+    if seen.before == 0 {
+        let last = mine.iter().rev().find_map(|(_, outcome)| match outcome {
+            Outcome::Failed(why) => Some(why.clone()),
+            Outcome::Acknowledged(_) => None,
+        });
+        let (tenant, target) = (tenant.to_owned(), all[at].0.listen);
+        return Err(DrillError::NoWrites { tenant, target, last: last.unwrap_or_default() });
+    }
+    let is_of_tenant_alone = matches!(
+        fault,
+        Fault::MasterKilled | Fault::MasterReturns | Fault::MasterEmpty | Fault::SentinelStopped
+    );
+    let disturbed = outcomes.iter().enumerate().filter(|(other, outcomes)| {
+        *other != at
+            && is_of_tenant_alone
+            && (outcomes
+                .iter()
+                .any(|(when, outcome)| *when > started && matches!(outcome, Outcome::Failed(_)))
+                || longest_gap(outcomes, started) > CHANCE)
+    });
+    let others_disturbed = disturbed.map(|(other, _)| all[other].0.tenant.to_string()).collect();
+    Ok(DrillReport {
+        fault,
+        tenant: tenant.to_owned(),
+        outage_ms: longest_gap(mine, started).as_secs_f64() * 1000.0,
+        acknowledged: seen.acknowledged,
+        lost: seen.lost,
+        errors: seen.errors,
+        others_disturbed,
+        timeline: timeline(said, mine, started),
+        writes: mine
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Acknowledged(_)))
+            .map(|(at, _)| signed_ms(*at, started))
+            .collect(),
+    })
+}
+
+async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
+    let proxies = lab.proxies().await?;
+    let active = proxies.iter().find(|proxy| proxy.has_vips).ok_or(DrillError::NoProxy)?;
+    let none = || DrillError::NoMaster { tenant: cluster.tenant.to_string() };
+    let [master] = active.masters(cluster.tenant.as_str())[..] else { return Err(none()) };
+    let nodes: Vec<_> = lab.config().nodes(cluster).collect();
+    let found = nodes.iter().find(|node| node.ctid.as_str() == master).ok_or_else(none)?;
+    Ok(Cast {
+        master: found.ctid.clone(),
+        master_host: found.host.clone(),
+        other_hosts: nodes
+            .iter()
+            .filter(|node| node.ctid != found.ctid)
+            .map(|node| node.host.clone())
+            .collect(),
+        proxy: active.host.clone(),
+        restart: cluster.profile.pace().restart,
+    })
+}
+
+struct Seen {
+    before: usize,
+    acknowledged: usize,
+    lost: usize,
+    errors: usize,
+}
+
+/// What a client saw, of all and of what came after the fault. Pure.
+fn seen(outcomes: &[(Instant, Outcome)], started: Instant, there: &HashSet<u64>) -> Seen {
+    let mut seen = Seen { before: 0, acknowledged: 0, lost: 0, errors: 0 };
+    for (at, outcome) in outcomes {
+        match outcome {
+            Outcome::Acknowledged(number) => {
+                if *at < started {
+                    seen.before += 1;
+                } else {
+                    seen.acknowledged += 1;
+                }
+                seen.lost += usize::from(!there.contains(number));
+            }
+            Outcome::Failed(_) => seen.errors += usize::from(*at >= started),
+        }
+    }
+    seen
+}
+
+/// The longest between two acknowledged writes, of which the later came after the fault; to the end, if there was none. Pure.
+fn longest_gap(outcomes: &[(Instant, Outcome)], started: Instant) -> Duration {
+    let mut last: Option<Instant> = None;
+    let mut longest = Duration::ZERO;
+    for (at, outcome) in outcomes {
+        if let Outcome::Acknowledged(_) = outcome {
+            let since = last.map_or(started, |last| last);
+            if *at > started {
+                longest = longest.max(at.saturating_duration_since(since));
+            }
+            last = Some(*at);
+        }
+    }
+    let end = outcomes.last().map_or(started, |(at, _)| *at);
+    longest.max(end.saturating_duration_since(last.unwrap_or(started)))
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "milliseconds of a drill")]
+fn signed_ms(at: Instant, started: Instant) -> f64 {
+    let after = at.saturating_duration_since(started).as_secs_f64();
+    let before = started.saturating_duration_since(at).as_secs_f64();
+    (after - before) * 1000.0
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "milliseconds of a drill")]
+fn timeline(mut said: Vec<Said>, outcomes: &[(Instant, Outcome)], started: Instant) -> Vec<Moment> {
+    // Of the client, only what changes: from answers to errors and back.
+    let mut was_fine = true;
+    let mut last_fine = None;
+    for (at, outcome) in outcomes {
+        let told = match outcome {
+            Outcome::Acknowledged(_) if !was_fine => Some("writes again".to_owned()),
+            Outcome::Failed(why) if was_fine => Some(format!("write fails: {why}")),
+            _ => None,
+        };
+        if let Some(what) = told {
+            if !was_fine || last_fine.is_none() {
+                said.push(Said { at: *at, who: "client".to_owned(), what });
+            } else if let Some(last) = last_fine {
+                said.push(Said { at: last, who: "client".to_owned(), what: "last write".to_owned() });
+                said.push(Said { at: *at, who: "client".to_owned(), what });
+            }
+        }
+        was_fine = matches!(outcome, Outcome::Acknowledged(_));
+        if was_fine {
+            last_fine = Some(*at);
+        }
+    }
+    said.sort_by_key(|said| said.at);
+    said.into_iter()
+        .map(|Said { at, who, what }| Moment { at_ms: signed_ms(at, started).round() as i64, who, what })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_saw() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let started = at(100);
+        let outcomes = [
+            (at(50), Outcome::Acknowledged(1)),
+            (at(90), Outcome::Acknowledged(2)),
+            (at(300), Outcome::Failed("x".to_owned())),
+            (at(800), Outcome::Acknowledged(4)),
+            (at(900), Outcome::Acknowledged(5)),
+        ];
+        assert_eq!(longest_gap(&outcomes, started), Duration::from_millis(710));
+        let seen = seen(&outcomes, started, &[1, 4, 5].into());
+        assert_eq!((seen.before, seen.acknowledged, seen.lost, seen.errors), (2, 2, 1, 1));
+        let told: Vec<String> = timeline(Vec::new(), &outcomes, started)
+            .iter()
+            .map(|m| format!("{} {}", m.at_ms, m.what))
+            .collect();
+        assert_eq!(told, ["-10 last write", "200 write fails: x", "700 writes again"]);
+    }
+
+    #[test]
+    fn a_client_that_never_writes_again_was_out_to_the_end() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let outcomes = [(at(90), Outcome::Acknowledged(1)), (at(5100), Outcome::Failed("x".to_owned()))];
+        assert_eq!(longest_gap(&outcomes, at(100)), Duration::from_millis(5010));
+    }
+}

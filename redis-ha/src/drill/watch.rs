@@ -1,0 +1,162 @@
+//! Listens to the daemons while something is broken.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::lab::{Service, ServiceLab, servers};
+use crate::render::Place;
+
+const PAUSE: Duration = Duration::from_millis(10);
+/// What of a log tells what became of the fault; the rest is the daemons' own business.
+const TELLING: [&str; 14] = [
+    "+sdown master",
+    "+odown",
+    "+switch-master",
+    "+vote-for-leader",
+    "+elected-leader",
+    "+promoted-slave",
+    "-failover-abort",
+    "+config-update-from",
+    "Entering MASTER STATE",
+    "Entering BACKUP STATE",
+    "Entering FAULT STATE",
+    "verdict",
+    "is down",
+    "is up",
+];
+
+/// A line that something said.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) at: Instant,
+    pub(super) who: String,
+    pub(super) what: String,
+}
+
+/// Listens until it is stopped.
+#[derive(Debug)]
+pub(super) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Said>>,
+}
+
+struct Tail {
+    who: String,
+    file: File,
+    partial: String,
+}
+
+impl Tail {
+    /// The lines that came since the last call.
+    fn lines(&mut self) -> Vec<String> {
+        let mut bytes = Vec::new();
+        // A log that cannot be read has nothing to tell; the drill's result does not depend on it.
+        let _ = self.file.read_to_end(&mut bytes);
+        self.partial.push_str(&String::from_utf8_lossy(&bytes));
+        let mut lines = Vec::new();
+        while let Some(end) = self.partial.find('\n') {
+            let line: String = self.partial.drain(..=end).collect();
+            lines.push(line.trim_end().to_owned());
+        }
+        lines
+    }
+}
+
+impl Watch {
+    /// Listens to all logs of the lab, from now on, and asks every `HAProxy` whom it sends the tenant's clients to.
+    pub(super) fn start(lab: &ServiceLab, tenant: &str) -> std::io::Result<Self> {
+        let of_tenant = |service: &Service| match service {
+            Service::Redis(ctid) | Service::Sentinel(ctid) => {
+                let cluster = lab.config().clusters.iter().find(|cluster| cluster.tenant.as_str() == tenant);
+                cluster.is_some_and(|cluster| cluster.nodes.contains(ctid))
+            }
+            Service::Agent(_) | Service::Haproxy(_) | Service::Keepalived(_) => true,
+        };
+        let mut tails = Vec::new();
+        for service in lab.services().iter().filter(|service| of_tenant(service)) {
+            if let Ok(mut file) = File::open(lab.log(service)) {
+                file.seek(SeekFrom::End(0))?;
+                tails.push(Tail { who: service.to_string(), file, partial: String::new() });
+            }
+        }
+        let sockets: Vec<(String, PathBuf)> = lab
+            .config()
+            .proxies
+            .hosts
+            .iter()
+            .map(|host| (host.to_string(), lab.layout(&Place::Proxy(host.clone())).haproxy_socket()))
+            .collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let tenant = tenant.to_owned();
+        let thread = thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || listen(&mut tails, &sockets, &tenant, &stopped))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it; everything that was said, in order.
+    pub(super) fn stop(self) -> Vec<Said> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.join() {
+            Ok(said) => said,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn listen(tails: &mut [Tail], sockets: &[(String, PathBuf)], tenant: &str, stop: &AtomicBool) -> Vec<Said> {
+    let mut said = Vec::new();
+    let mut views: BTreeMap<&str, String> = BTreeMap::new();
+    loop {
+        let is_last = stop.load(Ordering::Relaxed);
+        let at = Instant::now();
+        for tail in &mut *tails {
+            let lines = tail.lines();
+            let telling = lines.into_iter().filter(|line| TELLING.iter().any(|word| line.contains(word)));
+            said.extend(telling.map(|what| Said {
+                at,
+                who: tail.who.clone(),
+                what: event(&what).to_owned(),
+            }));
+        }
+        for (host, socket) in sockets {
+            let view = match servers(socket) {
+                Ok(all) => {
+                    let up = all
+                        .iter()
+                        .filter(|server| server.tenant == tenant && server.status.starts_with("UP"));
+                    let up: Vec<&str> = up.map(|server| server.node.as_str()).collect();
+                    if up.is_empty() { "to nobody".to_owned() } else { format!("to {}", up.join(", ")) }
+                }
+                Err(_) => "not at all: no HAProxy".to_owned(),
+            };
+            if views.get(host.as_str()) != Some(&view) {
+                let what = format!("sends clients {view}");
+                said.push(Said { at, who: format!("haproxy on {host}"), what });
+                views.insert(host, view);
+            }
+        }
+        if is_last {
+            return said;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A log's line without the process and the time that it begins with.
+fn event(line: &str) -> &str {
+    let start = line
+        .find(['+', '-'])
+        .filter(|at| line[*at + 1..].starts_with(|next: char| next.is_ascii_lowercase()));
+    match (start, line.find("Entering"), line.find("verdict")) {
+        (_, Some(at), _) | (_, None, Some(at)) | (Some(at), None, None) => &line[at..],
+        (None, None, None) => line,
+    }
+}

@@ -1,0 +1,80 @@
+//! What can go wrong, with its exit code and what to do about it.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use ovsmesh_lab::{DownError, LabError, StateError};
+use redis_ha::{CheckError, ConfigError, DrillError, SecretError, ServiceLabError};
+
+use crate::Exit;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("cannot start the runtime")]
+    Runtime { source: std::io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("cannot {step} {}", path.display())]
+    File { step: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot print the result")]
+    Print { source: std::io::Error },
+    #[error("cannot find this program's own file, which is to be the lab's agent")]
+    Program { source: std::io::Error },
+    #[error("there is no `ovsmesh` beside this program, which is to be the containers' hook")]
+    Hook,
+    #[error(transparent)]
+    Lab(#[from] ServiceLabError),
+    #[error(transparent)]
+    Down(#[from] DownError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Drill(#[from] DrillError),
+}
+
+impl Failure {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Secret(_) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Config(ConfigError::Read { .. }) => {
+                Some("write one (see examples/redis-ha.toml), or name it with --config or REDIS_HA_CONFIG")
+            }
+            Self::Secret(SecretError::Read { .. }) => {
+                Some("make one: (umask 077; tr -dc a-zA-Z0-9 < /dev/urandom | head -c 32 > FILE)")
+            }
+            Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
+            Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::AlreadyUp { .. }))) => {
+                Some("take it down with: redis-ha lab down")
+            }
+            Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))
+            | Self::Drill(DrillError::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent {
+                ..
+            })))) => Some("bring it up with: redis-ha lab up"),
+            _ => None,
+        }
+    }
+
+    /// The chain of causes, once, and what to do.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("redis-ha: {self}");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "\n  because: {error}");
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            let _ = write!(text, "\nhint: {hint}");
+        }
+        text
+    }
+}

@@ -1,0 +1,219 @@
+//! The whole service on one machine: a lab of hosts, and on them the real daemons with the files that are rendered for them.
+
+mod service;
+mod up;
+mod view;
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use ovs_mesh::link::{LinkError, Links, LinksOpenError, Netns, NetnsError, OffloadError};
+use ovs_mesh::{Ctid, HostName, MeshName};
+use ovsmesh_lab::{LabError, MeshLab};
+
+use crate::config::{Config, ConfigError, SecretError, Secrets};
+use crate::render::{Layout, Place};
+
+pub use service::{Service, ServiceError};
+pub use view::{ProxyView, ServerView, StatsError, servers};
+
+/// Why the service's lab is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceLabError {
+    /// The mesh below it.
+    #[error(transparent)]
+    Mesh(#[from] LabError),
+    /// The lab of that name has no such service.
+    #[error("lab `{name}` runs no redis-ha; `redis-ha lab up` makes one")]
+    None {
+        /// The lab.
+        name: MeshName,
+    },
+    /// The service's file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The secrets.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file of the lab's.
+    #[error("cannot {step} {}", path.display())]
+    File {
+        /// What was attempted.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A daemon.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A namespace.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// A device.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A namespace's devices.
+    #[error(transparent)]
+    Links(#[from] LinksOpenError),
+    /// The checksum offload of the clients' device.
+    #[error(transparent)]
+    Offload(#[from] OffloadError),
+    /// The underlay has no free address for the clients.
+    #[error("the underlay {underlay} has no address left for the lab's clients")]
+    Full {
+        /// The underlay's network.
+        underlay: IpNetwork,
+    },
+    /// The first masters could not be made.
+    #[error(transparent)]
+    Bootstrap(#[from] crate::agent::BootstrapError),
+    /// The service did not come to work in time.
+    #[error("the service does not work after {} s: {what}", seconds)]
+    NotReady {
+        /// How long it was waited for.
+        seconds: u64,
+        /// What is missing.
+        what: String,
+    },
+}
+
+pub(super) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServiceLabError {
+    let path = path.to_owned();
+    move |source| ServiceLabError::File { step, path, source }
+}
+
+/// A lab that runs the service.
+#[derive(Debug)]
+pub struct ServiceLab {
+    mesh: MeshLab,
+    config: Config,
+    secrets: Secrets,
+}
+
+impl ServiceLab {
+    /// The lab of that name, with what it runs.
+    pub fn open(name: &MeshName) -> Result<Self, ServiceLabError> {
+        let mesh = MeshLab::open(name)?;
+        let path = config_path(&mesh);
+        if !path.exists() {
+            return Err(ServiceLabError::None { name: name.clone() });
+        }
+        let config = Config::read(&path)?;
+        let secrets = Secrets::read(&config)?;
+        Ok(Self { mesh, config, secrets })
+    }
+
+    /// The mesh below it.
+    pub fn mesh(&self) -> &MeshLab {
+        &self.mesh
+    }
+
+    /// What it runs, under the lab's names.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its passwords, which the lab made.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The service's file of the lab.
+    pub fn config_path(&self) -> PathBuf {
+        config_path(&self.mesh)
+    }
+
+    /// Where a place's files are.
+    pub fn layout(&self, place: &Place) -> Layout {
+        let dir = dir(&self.mesh).join(match place {
+            Place::Node(ctid) => format!("node-{ctid}"),
+            Place::Proxy(host) | Place::Host(host) => host.to_string(),
+        });
+        Layout { conf: dir.clone(), state: dir.join("state"), run: dir }
+    }
+
+    /// The namespace of a node.
+    pub fn node_netns(&self, ctid: &Ctid) -> Result<Netns, ServiceLabError> {
+        let plan = self.mesh.lab().plan();
+        let found = plan.containers.iter().find(|container| container.ctid == *ctid);
+        let found = found.ok_or_else(|| LabError::NoContainer { ctid: ctid.clone() })?;
+        Ok(Netns::open(&found.netns)?)
+    }
+
+    /// The namespace of a host.
+    pub fn host_netns(&self, host: &HostName) -> Result<Netns, ServiceLabError> {
+        let found = self.mesh.lab().plan().host(host);
+        let found = found.ok_or_else(|| ServiceLabError::None { name: self.mesh.name().clone() })?;
+        Ok(Netns::open(&found.netns)?)
+    }
+
+    /// The namespace of the underlay, in which the lab's clients are.
+    pub fn client_netns(&self) -> Result<Netns, ServiceLabError> {
+        Ok(Netns::open(&self.mesh.lab().plan().underlay)?)
+    }
+
+    /// The clients' address on the underlay: its last that nobody has.
+    pub fn client_address(&self) -> Result<IpNetwork, ServiceLabError> {
+        client_address(&self.config, &self.mesh)
+    }
+
+    /// Cuts a host off the underlay, or joins it again, as its cable does.
+    pub async fn plug(&self, host: &HostName, is_in: bool) -> Result<(), ServiceLabError> {
+        let found = self.mesh.lab().plan().host(host);
+        let found = found.ok_or_else(|| ServiceLabError::None { name: self.mesh.name().clone() })?;
+        let links = Links::open_in(&self.client_netns()?)?;
+        let device = found.underlay_device.as_str();
+        if is_in {
+            links.set_up(device).await?;
+        } else {
+            links.set_down(device).await?;
+        }
+        Ok(())
+    }
+}
+
+fn dir(mesh: &MeshLab) -> PathBuf {
+    mesh.lab().plan().dir().join("redis-ha")
+}
+
+fn config_path(mesh: &MeshLab) -> PathBuf {
+    dir(mesh).join("redis-ha.toml")
+}
+
+fn client_address(config: &Config, mesh: &MeshLab) -> Result<IpNetwork, ServiceLabError> {
+    let underlay = mesh.lab().plan().hosts[0].underlay_address;
+    // The VIPs say how large the underlay really is; a lab's own prefix is only as wide as its hosts need.
+    let network =
+        config.proxies.vips.iter().find(|vip| vip.contains(underlay.ip())).copied().unwrap_or(underlay);
+    let taken = |ip: IpAddr| {
+        config.topology.hosts().iter().any(|host| host.underlay_ip() == ip)
+            || config.proxies.vips.iter().any(|vip| vip.ip() == ip)
+    };
+    let last = match network {
+        IpNetwork::V4(network) => {
+            let last = u32::from(network.broadcast());
+            (1..64).map(|back| IpAddr::V4((last.saturating_sub(back)).into())).find(|ip| !taken(*ip))
+        }
+        IpNetwork::V6(network) => {
+            let first = u128::from(network.network());
+            (1..64).map(|on| IpAddr::V6((first + 0xff00 + on).into())).find(|ip| !taken(*ip))
+        }
+    };
+    last.filter(|ip| network.contains(*ip))
+        .and_then(|ip| IpNetwork::new(ip, network.prefix()).ok())
+        .ok_or(ServiceLabError::Full { underlay: network })
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), ServiceLabError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(mode).open(path);
+    opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(file("write", path))
+}

@@ -1,0 +1,218 @@
+//! The daemons of the service in a lab, one by one.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use ovs_mesh::link::Netns;
+use ovs_mesh::{Ctid, HostName};
+
+use super::{ServiceLab, ServiceLabError};
+use crate::config::Cluster;
+use crate::render::Place;
+
+/// How long a daemon may take to end.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A daemon of the service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// A node's Redis.
+    Redis(Ctid),
+    /// A node's Sentinel.
+    Sentinel(Ctid),
+    /// A proxy's agent.
+    Agent(HostName),
+    /// A proxy's `HAProxy`.
+    Haproxy(HostName),
+    /// A proxy's keepalived.
+    Keepalived(HostName),
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redis(ctid) => write!(f, "redis of node {ctid}"),
+            Self::Sentinel(ctid) => write!(f, "sentinel of node {ctid}"),
+            Self::Agent(host) => write!(f, "agent on {host}"),
+            Self::Haproxy(host) => write!(f, "haproxy on {host}"),
+            Self::Keepalived(host) => write!(f, "keepalived on {host}"),
+        }
+    }
+}
+
+impl Service {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Redis(_) => "redis",
+            Self::Sentinel(_) => "sentinel",
+            Self::Agent(_) => "agent",
+            Self::Haproxy(_) => "haproxy",
+            Self::Keepalived(_) => "keepalived",
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Self::Redis(ctid) | Self::Sentinel(ctid) => Place::Node(ctid.clone()),
+            Self::Agent(host) | Self::Haproxy(host) | Self::Keepalived(host) => Place::Proxy(host.clone()),
+        }
+    }
+}
+
+/// Why a daemon of the service is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// It could not be started.
+    #[error("cannot start {service}")]
+    Start {
+        /// The daemon.
+        service: Service,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It could not be signalled.
+    #[error("cannot stop {service}")]
+    Stop {
+        /// The daemon.
+        service: Service,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not end.
+    #[error("{service} (process {pid}) is still there {} s after it was to end", DEADLINE.as_secs())]
+    StillThere {
+        /// The daemon.
+        service: Service,
+        /// Its process.
+        pid: i32,
+    },
+}
+
+impl ServiceLab {
+    /// All daemons of the service, in the order in which they start.
+    pub fn services(&self) -> Vec<Service> {
+        let nodes = || self.config.clusters.iter().flat_map(|cluster| cluster.nodes.iter().cloned());
+        let proxies = || self.config.proxies.hosts.iter().cloned();
+        let mut all: Vec<Service> = nodes().map(Service::Redis).collect();
+        all.extend(nodes().map(Service::Sentinel));
+        all.extend(proxies().map(Service::Agent));
+        all.extend(proxies().map(Service::Haproxy));
+        all.extend(proxies().map(Service::Keepalived));
+        all
+    }
+
+    /// Where a daemon's output goes.
+    pub fn log(&self, service: &Service) -> PathBuf {
+        self.layout(&service.place()).run.join(service.name()).with_extension("log")
+    }
+
+    fn pid_file(&self, service: &Service) -> PathBuf {
+        self.layout(&service.place()).run.join(service.name()).with_extension("pid")
+    }
+
+    /// The daemon's process, if it runs.
+    pub fn pid(&self, service: &Service) -> Option<i32> {
+        let text = fs::read_to_string(self.pid_file(service)).ok()?;
+        let pid = text.trim().parse::<i32>().ok()?;
+        // A child of ours that ended is a zombie until it is waited for.
+        let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
+        (!matches!(state, 'Z' | 'X')).then_some(pid)
+    }
+
+    /// Starts a daemon with the files that the lab has for it.
+    pub fn start(&self, service: &Service, program: &Path) -> Result<(), ServiceLabError> {
+        let (netns, mut command) = self.command(service, program)?;
+        let failed = |source| ServiceError::Start { service: service.clone(), source };
+        let log = File::options().create(true).append(true).open(self.log(service)).map_err(failed)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(failed)?).stderr(log);
+        command.process_group(0).current_dir("/");
+        let child = netns.run(move || command.spawn())?.map_err(failed)?;
+        let pid = self.pid_file(service);
+        fs::write(&pid, child.id().to_string()).map_err(super::file("write", &pid))
+    }
+
+    /// Sends a daemon a signal; `SIGKILL` and `SIGTERM` are waited for. One that does not run is nothing to do.
+    pub fn signal(&self, service: &Service, signal: Signal) -> Result<(), ServiceLabError> {
+        let Some(pid) = self.pid(service) else { return Ok(()) };
+        match kill(Pid::from_raw(pid), signal) {
+            Ok(()) => {}
+            Err(Errno::ESRCH) => return Ok(()),
+            Err(errno) => {
+                return Err(ServiceError::Stop { service: service.clone(), source: errno.into() }.into());
+            }
+        }
+        if !matches!(signal, Signal::SIGKILL | Signal::SIGTERM) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        while self.pid(service).is_some() {
+            if started.elapsed() > DEADLINE {
+                return Err(ServiceError::StillThere { service: service.clone(), pid }.into());
+            }
+            sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn command(&self, service: &Service, program: &Path) -> Result<(Netns, Command), ServiceLabError> {
+        let layout = self.layout(&service.place());
+        let with = |program: &str, args: &[&Path]| {
+            let mut command = Command::new(program);
+            command.args(args);
+            command
+        };
+        Ok(match service {
+            Service::Redis(ctid) => {
+                let mut command = with("redis-server", &[&layout.conf.join("redis.conf")]);
+                // As the unit does, but for the article's way, which trusts the configuration.
+                let cluster = self.config.clusters.iter().find(|cluster| cluster.nodes.contains(ctid));
+                if cluster.is_none_or(Cluster::starts_as_replica) {
+                    command.args(["--replicaof", "127.0.0.1", "1"]);
+                }
+                (self.node_netns(ctid)?, command)
+            }
+            Service::Sentinel(ctid) => {
+                let live = layout.state.join("sentinel").join("sentinel.conf");
+                if !live.exists() {
+                    let text = fs::read_to_string(layout.conf.join("sentinel.conf"));
+                    let text = text.map_err(super::file("read", &layout.conf))?;
+                    super::write(&live, &text, 0o600)?;
+                }
+                (self.node_netns(ctid)?, with("redis-sentinel", &[&live]))
+            }
+            Service::Agent(host) => {
+                let mut command = Command::new(program);
+                command.arg("--config").arg(self.config_path()).args(["agent", "--host", host.as_str()]);
+                command.arg("--haproxy-socket").arg(layout.haproxy_socket());
+                command.arg("--track-file").arg(layout.track_file());
+                (self.host_netns(host)?, command)
+            }
+            Service::Haproxy(host) => {
+                let conf = layout.conf.join("haproxy.cfg");
+                (self.host_netns(host)?, with("haproxy", &[Path::new("-db"), Path::new("-f"), &conf]))
+            }
+            Service::Keepalived(host) => {
+                let mut command = Command::new("keepalived");
+                command.args(["--dont-fork", "--vrrp", "--log-console", "--log-detail", "--use-file"]);
+                command.arg(layout.conf.join("keepalived.conf"));
+                command.arg("--pid").arg(layout.run.join("keepalived.parent"));
+                command.arg("--vrrp_pid").arg(layout.run.join("keepalived.vrrp"));
+                (self.host_netns(host)?, command)
+            }
+        })
+    }
+}
