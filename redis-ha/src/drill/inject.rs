@@ -18,8 +18,6 @@ use crate::render::Place;
 const OTHER_SIDE: &str = "otherside";
 /// How long a partition lasts.
 const PARTITION: Duration = Duration::from_secs(18);
-/// How long a host is cut off.
-const CUT: Duration = Duration::from_secs(6);
 
 /// Who is who when a drill begins.
 #[derive(Debug, Clone)]
@@ -29,6 +27,8 @@ pub(super) struct Cast {
     pub(super) other_hosts: Vec<HostName>,
     pub(super) proxy: HostName,
     pub(super) restart: Duration,
+    /// How long something is cut off: longer than it takes to be replaced.
+    pub(super) cut: Duration,
 }
 
 /// Breaks it and mends it again, `tell`ing what it does.
@@ -47,15 +47,15 @@ pub(super) async fn inject(
             sleep(cast.restart).await;
             tell(&format!("{redis} is started again"));
             lab.start(&redis, program)?;
-            sleep(CUT.saturating_sub(cast.restart)).await;
+            sleep(cast.cut.saturating_sub(cast.restart)).await;
         }
-        Fault::MasterCut => cut(lab, &cast.master_host, &mut tell).await?,
-        Fault::ProxyCut => cut(lab, &cast.proxy, &mut tell).await?,
+        Fault::MasterCut => cut(lab, &cast.master_host, cast.cut, &mut tell).await?,
+        Fault::ProxyCut => cut(lab, &cast.proxy, cast.cut, &mut tell).await?,
         Fault::HaproxyKilled => {
             let haproxy = Service::Haproxy(cast.proxy.clone());
             tell(&format!("{haproxy} is killed"));
             lab.signal(&haproxy, Signal::SIGKILL)?;
-            sleep(CUT).await;
+            sleep(cast.cut).await;
             tell(&format!("{haproxy} is started again"));
             lab.start(&haproxy, program)?;
         }
@@ -83,7 +83,7 @@ pub(super) async fn inject(
         Fault::MasterReturns => {
             tell(&format!("{redis}, the old master, comes back"));
             lab.start(&redis, program)?;
-            sleep(CUT * 2).await;
+            sleep(cast.cut * 2).await;
         }
         Fault::MasterEmpty => {
             tell(&format!("{redis} is killed, loses its data, and comes back at once"));
@@ -97,16 +97,16 @@ pub(super) async fn inject(
             fs::create_dir(&data).map_err(failed("create"))?;
             sleep(Duration::from_millis(100)).await;
             lab.start(&redis, program)?;
-            sleep(CUT * 2).await;
+            sleep(cast.cut * 2).await;
         }
         Fault::SentinelStopped => {
             let sentinel = Service::Sentinel(cast.master.clone());
             tell(&format!("{sentinel} is stopped"));
             lab.signal(&sentinel, Signal::SIGSTOP)?;
-            sleep(CUT).await;
+            sleep(cast.cut).await;
             tell(&format!("{sentinel} goes on"));
             lab.signal(&sentinel, Signal::SIGCONT)?;
-            sleep(CUT / 2).await;
+            sleep(cast.cut / 2).await;
         }
         Fault::LinkFlap => {
             tell(&format!("the link of {} flaps", cast.master_host));
@@ -116,7 +116,7 @@ pub(super) async fn inject(
                 lab.plug(&cast.master_host, true).await?;
                 sleep(Duration::from_millis(500)).await;
             }
-            sleep(CUT / 2).await;
+            sleep(cast.cut / 2).await;
         }
     }
     Ok(())
@@ -126,10 +126,15 @@ fn names(hosts: &[HostName]) -> String {
     hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-async fn cut(lab: &ServiceLab, host: &HostName, tell: &mut impl FnMut(&str)) -> Result<(), DrillError> {
+async fn cut(
+    lab: &ServiceLab,
+    host: &HostName,
+    cut: Duration,
+    tell: &mut impl FnMut(&str),
+) -> Result<(), DrillError> {
     tell(&format!("{host} is cut off"));
     lab.plug(host, false).await?;
-    sleep(CUT).await;
+    sleep(cut).await;
     tell(&format!("{host} is joined again"));
     Ok(lab.plug(host, true).await?)
 }

@@ -18,7 +18,7 @@ use crate::lab::ServiceLabError;
 pub use run::drill;
 
 /// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// The master's Redis is killed, and started again as its unit does.
@@ -124,6 +124,8 @@ pub struct DrillReport {
     pub errors: usize,
     /// How many other tenants' clients, who wrote all the while, saw an error.
     pub others_disturbed: Vec<String>,
+    /// How often a master was replaced by another.
+    pub failovers: usize,
     /// What happened.
     pub timeline: Vec<Moment>,
     /// When writes were acknowledged, in milliseconds from the fault.
@@ -217,13 +219,14 @@ impl fmt::Display for DrillReport {
         }
         writeln!(
             f,
-            "{} of {}: outage {:.2} s, acknowledged {}, lost {}, failed tries {}",
+            "{} of {}: outage {:.2} s, acknowledged {}, lost {}, failed tries {}, failovers {}",
             self.fault,
             self.tenant,
             self.outage_ms / 1000.0,
             self.acknowledged,
             self.lost,
-            self.errors
+            self.errors,
+            self.failovers
         )?;
         match &self.others_disturbed[..] {
             [] => Ok(()),

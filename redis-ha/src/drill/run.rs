@@ -1,6 +1,6 @@
 //! Holds a drill.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -124,6 +124,7 @@ pub async fn drill(
         lost: seen.lost,
         errors: seen.errors,
         others_disturbed,
+        failovers: failovers(&said),
         timeline: timeline(said, mine, started),
         writes: mine
             .iter()
@@ -140,6 +141,7 @@ async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
     let [master] = active.masters(cluster.tenant.as_str())[..] else { return Err(none()) };
     let nodes: Vec<_> = lab.config().nodes(cluster).collect();
     let found = nodes.iter().find(|node| node.ctid.as_str() == master).ok_or_else(none)?;
+    let pace = cluster.profile.pace();
     Ok(Cast {
         master: found.ctid.clone(),
         master_host: found.host.clone(),
@@ -149,7 +151,8 @@ async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
             .map(|node| node.host.clone())
             .collect(),
         proxy: active.host.clone(),
-        restart: cluster.profile.pace().restart,
+        restart: pace.restart,
+        cut: Duration::from_secs(6).max(pace.down_after * 2 + Duration::from_secs(4)),
     })
 }
 
@@ -177,6 +180,23 @@ fn seen(outcomes: &[(Instant, Outcome)], started: Instant, there: &HashSet<u64>)
         }
     }
     seen
+}
+
+/// How often a master was replaced by another, as the Sentinels tell it. Pure.
+fn failovers(said: &[Said]) -> usize {
+    // Each Sentinel tells of each once; a change that is told of twice by one happened twice.
+    let mut told: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for said in said {
+        if let Some(change) = said.what.strip_prefix("+switch-master ") {
+            *told.entry((change, &said.who)).or_default() += 1;
+        }
+    }
+    let mut changes: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((change, _), times) in told {
+        let most = changes.entry(change).or_default();
+        *most = times.max(*most);
+    }
+    changes.values().sum()
 }
 
 /// The longest between two acknowledged writes, of which the later came after the fault; to the end, if there was none. Pure.
@@ -257,6 +277,18 @@ mod tests {
             .map(|m| format!("{} {}", m.at_ms, m.what))
             .collect();
         assert_eq!(told, ["-10 last write", "200 write fails: x", "700 writes again"]);
+    }
+
+    #[test]
+    fn a_change_that_three_tell_of_is_one() {
+        let said =
+            |who: &str, what: &str| Said { at: Instant::now(), who: who.to_owned(), what: what.to_owned() };
+        let one =
+            [said("a", "+switch-master m x y"), said("b", "+switch-master m x y"), said("a", "+odown m")];
+        assert_eq!(failovers(&one), 1);
+        let back = [&one[..], &[said("c", "+switch-master m y x")]].concat();
+        assert_eq!(failovers(&back), 2);
+        assert_eq!(failovers(&[&back[..], &one[..1]].concat()), 3);
     }
 
     #[test]

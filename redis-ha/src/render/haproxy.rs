@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ovs_mesh::HostName;
 
-use super::{AGENT_PORT, Layout, OPERATOR, head};
+use super::{AGENT_PORT, ALIVE_PORT, Layout, OPERATOR, head};
 use crate::config::{Cluster, Config, Credentials, Pace, REDIS_PORT, Secrets, Watch};
 
 /// The configuration of a proxy's `HAProxy`, which runs in the host's own namespace and reaches each tenant through that tenant's gateway.
@@ -41,6 +41,13 @@ defaults
 ",
         socket = layout.haproxy_socket().display(),
     );
+    if let Watch::Role { .. } = config.proxies.profile.pace().watch {
+        let _ = write!(
+            text,
+            "\n# keepalived's script connects here, once a second.\nlisten alive\n    bind 127.0.0.1:{ALIVE_PORT}\n    \
+             tcp-request connection reject\n"
+        );
+    }
     for (cluster, credentials) in secrets.of(config) {
         listen(&mut text, config, cluster, credentials, proxy);
     }

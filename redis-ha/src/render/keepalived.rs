@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ovs_mesh::HostName;
 
-use super::{Layout, head};
+use super::{ALIVE_PORT, Layout, head};
 use crate::config::{Config, Proxies, Watch};
 
 /// The configuration of a proxy's keepalived.
@@ -62,11 +62,10 @@ track_file haproxy {{
             text,
             "
 vrrp_script haproxy {{
-    script \"/usr/bin/test -S {}\"
+    script \"/bin/bash -c '</dev/tcp/127.0.0.1/{ALIVE_PORT}'\"
     interval 1
 }}
-",
-            layout.haproxy_socket().display()
+"
         )
     };
     let _ = write!(

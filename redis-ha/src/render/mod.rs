@@ -26,6 +26,9 @@ pub const OPERATOR: &str = "operator";
 /// The port of the loopback device on which the agent answers `HAProxy`.
 pub const AGENT_PORT: u16 = 9379;
 
+/// The port of the loopback device by which a script sees that `HAProxy` is alive, in the article's way.
+const ALIVE_PORT: u16 = 9378;
+
 /// Where files are on the machine that uses them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
