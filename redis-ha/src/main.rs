@@ -4,10 +4,13 @@
 
 mod command;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use command::Failure;
 
 /// Highly available Redis for many tenants, each on an isolated network of its own.
 #[derive(Debug, Parser)]
@@ -33,9 +36,34 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Agent(command::agent::Options),
+}
 
 fn main() -> ExitCode {
-    let Args { global: _, command } = Args::parse();
-    match command {}
+    let Args { global, command } = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return report(&Failure::Runtime { source }),
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Agent(options) => command::agent::run(&global, options).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+/// Prints a failure with all that it comes from.
+fn report(failure: &Failure) -> ExitCode {
+    anstream::eprintln!("error: {failure}");
+    let mut source = failure.source();
+    while let Some(error) = source {
+        anstream::eprintln!("  because: {error}");
+        source = error.source();
+    }
+    ExitCode::FAILURE
 }
