@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use ovsmesh_lab::{DownError, LabError, StateError};
-use redis_ha::{CheckError, ConfigError, DrillError, SecretError, ServiceLabError};
+use redis_ha::{AgentError, CheckError, ConfigError, DrillError, SecretError, ServiceLabError};
 
 use crate::Exit;
 
@@ -25,6 +25,12 @@ pub(crate) enum Failure {
     Program { source: std::io::Error },
     #[error("there is no `ovsmesh` beside this program, which is to be the containers' hook")]
     Hook,
+    #[error("this machine's host name `{text}` is no host of a topology")]
+    HostName { text: String, source: ovs_mesh::NameError },
+    #[error("cannot wait for signals")]
+    Signal { source: std::io::Error },
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     #[error(transparent)]
     Lab(#[from] ServiceLabError),
     #[error(transparent)]
@@ -38,7 +44,10 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Secret(_) => Exit::Usage,
+            Self::Config(_)
+            | Self::Secret(_)
+            | Self::HostName { .. }
+            | Self::Agent(AgentError::NoProxy { .. }) => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -50,6 +59,9 @@ impl Failure {
             }
             Self::Secret(SecretError::Read { .. }) => {
                 Some("make one: (umask 077; tr -dc a-zA-Z0-9 < /dev/urandom | head -c 32 > FILE)")
+            }
+            Self::HostName { .. } | Self::Agent(AgentError::NoProxy { .. }) => {
+                Some("name this host with --host or REDIS_HA_HOST")
             }
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::AlreadyUp { .. }))) => {

@@ -57,6 +57,7 @@ enum Command {
     Render(command::render::Render),
     /// Check what `render` wrote: by the daemons' own checks, and by ours
     Check(command::check::Check),
+    Agent(command::agent::Options),
     /// Run the whole service on this machine, in network namespaces
     Lab(command::lab::Lab),
     /// Break something in a lab under a client that writes, and show what the client saw
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
     let Args { global, command } = Args::parse();
     let ended = match command {
         Command::Render(options) => command::render::run(&global, &options),
+        Command::Agent(options) => block(command::agent::run(&global, options)),
         Command::Check(options) => command::check::run(&global, &options),
         Command::Lab(options) => block(command::lab::run(&global, options)),
         Command::Drill(options) => block(command::drill::run(&global, options)),

@@ -1,3 +1,151 @@
+//! `redis-ha agent`: one process a proxy host that tells HAProxy which node of each cluster is the master.
+//!
+//! It asks every Sentinel and every Redis of every cluster by way of the tenant's gateway, [judges](Judge) what they say, and answers
+//! HAProxy's questions in the same namespace. It watches HAProxy for keepalived, too.
+
+mod answer;
+mod cluster;
+mod dial;
+mod haproxy;
+mod judge;
+mod notice;
+mod poll;
+mod report;
+mod track;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ovs_mesh::HostName;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Secrets, Watch};
+
+pub use answer::{AGENT_PORT, FALL, ListenError, Question, answer, check_lines, server_options};
+pub use dial::AskError;
+pub use haproxy::{HaproxyError, verdict_commands};
+pub use judge::{Judge, Reason, Rules, Verdict, Vote};
+pub use notice::{Notice, Part};
+pub use report::{History, Listed, Named, Replication, ReportError, Role};
+pub use track::TrackError;
+
+use cluster::ClusterWatch;
+use track::Track;
+
+/// Where the agent runs and what it has beside it.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The proxy host.
+    pub host: HostName,
+    /// HAProxy's stats socket (level admin).
+    pub haproxy_socket: PathBuf,
+    /// The file that keepalived watches.
+    pub track_file: PathBuf,
+    /// Whether the replication gate works ([`Rules::gate`]).
+    pub gate: bool,
+}
+
+/// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct BootstrapError;
+pub enum AgentError {
+    /// The host is no proxy.
+    #[error("host `{host}` is not one of the service's proxies: {proxies}")]
+    NoProxy {
+        /// The host.
+        host: HostName,
+        /// The proxies.
+        proxies: String,
+    },
+    /// The file for keepalived cannot be written.
+    #[error(transparent)]
+    Track(#[from] TrackError),
+    /// A part of it ended, which none does.
+    #[error("a part of the agent ended")]
+    Ended,
+}
+
+/// Tells what the agent does, a line each; called from its thread.
+pub type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// Verdicts for HAProxy, before it asks.
+type Push = mpsc::UnboundedSender<String>;
+
+/// Runs until `stop`. Then HAProxy has no agent, so that keepalived is told that this proxy serves nobody.
+pub async fn agent(
+    config: &Config,
+    secrets: &Secrets,
+    options: &AgentOptions,
+    tell: Tell,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    let AgentOptions { host, haproxy_socket, track_file, gate } = options;
+    if !config.proxies.hosts.contains(host) {
+        let proxies: Vec<&str> = config.proxies.hosts.iter().map(HostName::as_str).collect();
+        return Err(AgentError::NoProxy { host: host.clone(), proxies: proxies.join(", ") });
+    }
+    let mut track = Track::open(track_file)?;
+    // Five missed advertisements are no longer a hiccup.
+    let patience = config.proxies.profile.pace().advert * 5;
+    let (push, pushed) = mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    for (cluster, credentials) in secrets.of(config) {
+        let pace = cluster.profile.pace();
+        if let Watch::Agent { poll, freshness, check: _ } = pace.watch {
+            let rules = Rules { majority: cluster.majority(), freshness, gate: *gate };
+            let nodes = config.nodes(cluster).map(|node| (node.ctid.clone(), node.ip)).collect();
+            let watch = ClusterWatch {
+                tenant: cluster.tenant.clone(),
+                netns: config.gateway(host, &cluster.tenant),
+                nodes,
+                rules,
+                poll,
+                sentinel: pace.sentinel,
+            };
+            tasks.spawn(watch.run(credentials.clone(), push.clone(), Arc::clone(&tell)));
+        }
+    }
+    tasks.spawn(push_all(haproxy_socket.clone(), pushed, patience, Arc::clone(&tell)));
+    let (lives, mut looked) = mpsc::unbounded_channel();
+    let socket = haproxy_socket.clone();
+    tasks.spawn(async move {
+        haproxy::watch(&socket, patience, |result| drop(lives.send(result))).await;
+    });
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(result) = looked.recv() => {
+                if track.tell(result.is_ok())? {
+                    tell(Notice::Haproxy(result));
+                }
+            }
+            ended = tasks.join_next() => match ended {
+                Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                _ => return Err(AgentError::Ended),
+            },
+        }
+    }
+    track.tell(false)?;
+    Ok(())
+}
+
+/// Hands verdicts to HAProxy, those that came meanwhile together. One that gets lost is asked for by HAProxy itself.
+async fn push_all(socket: PathBuf, mut pushed: UnboundedReceiver<String>, patience: Duration, tell: Tell) {
+    let mut refused = false;
+    while let Some(mut commands) = pushed.recv().await {
+        while let Ok(more) = pushed.try_recv() {
+            commands.push(';');
+            commands.push_str(&more);
+        }
+        match haproxy::tell(&socket, &commands, patience).await {
+            Ok(()) => refused = false,
+            Err(error) if refused => drop(error),
+            Err(error) => {
+                refused = true;
+                tell(Notice::Push(error));
+            }
+        }
+    }
+}

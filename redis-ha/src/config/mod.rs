@@ -25,6 +25,8 @@ pub use secret::{Credentials, Secret, SecretError, Secrets};
 pub const REDIS_PORT: u16 = 6379;
 /// The port of every Sentinel, inside its tenant's network.
 pub const SENTINEL_PORT: u16 = 26379;
+/// The name by which replicas, Sentinels and the agent log in to a Redis.
+pub const OPERATOR_USER: &str = "operator";
 
 /// Why a service's file cannot be used.
 #[derive(Debug, thiserror::Error)]

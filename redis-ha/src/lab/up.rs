@@ -145,6 +145,19 @@ fn password() -> Result<String, ServiceLabError> {
 }
 impl ServiceLab {
     async fn bootstrap(&self) -> Result<(), ServiceLabError> {
+        if !self.config.clusters.iter().all(crate::config::Cluster::starts_as_replica) { return Ok(()); }
+        sleep(Duration::from_secs(1)).await;
+        for (cluster, credentials) in self.secrets.of(&self.config) {
+            let nodes: Vec<_> = self.config.nodes(cluster).collect();
+            for (at, node) in nodes.iter().enumerate() {
+                let mut c = std::process::Command::new("redis-cli");
+                c.args(["-h", &node.ip.to_string(), "--user", "operator", "--pass", credentials.operator.expose(), "replicaof"]);
+                if at == 0 { c.args(["no", "one"]); } else { c.arg(nodes[0].ip.to_string()).arg("6379"); }
+                let netns = self.node_netns(node.ctid)?;
+                let out = netns.run(move || c.output())?;
+                eprintln!("{out:?}");
+            }
+        }
         Ok(())
     }
 }

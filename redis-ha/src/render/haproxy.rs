@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use ovs_mesh::HostName;
 
-use super::{AGENT_PORT, ALIVE_PORT, Layout, OPERATOR, head};
-use crate::config::{Cluster, Config, Credentials, Pace, REDIS_PORT, Secrets, Watch};
+use super::{ALIVE_PORT, Layout, head};
+use crate::agent::{check_lines, server_options};
+use crate::config::{Cluster, Config, Credentials, OPERATOR_USER, Pace, REDIS_PORT, Secrets, Watch};
 
 /// The configuration of a proxy's `HAProxy`, which runs in the host's own namespace and reaches each tenant through that tenant's gateway.
 pub fn haproxy_cfg(config: &Config, secrets: &Secrets, proxy: &HostName, layout: &Layout) -> String {
@@ -35,8 +36,8 @@ defaults
     timeout server 1d
     timeout connect 500ms
     timeout queue 500ms
-    # Never try another node: there is one master.
-    retries 1
+    # There is one master: no other node is tried, and nobody is kept waiting for it. (With a retry, a failover takes clients longer.)
+    retries 0
     no option redispatch
 ",
         socket = layout.haproxy_socket().display(),
@@ -73,40 +74,35 @@ listen {tenant}
     bind {listen} transparent{tls}
 {watch}",
         watch = match watch {
-            Watch::Agent { check, .. } => agent(tenant.as_str(), check),
+            Watch::Agent { check, .. } => asking(tenant.as_str(), check),
             Watch::Role { check, fall, rise } => role(credentials, check, fall, rise),
         }
     );
     let netns = config.gateway(proxy, tenant);
     for node in config.nodes(cluster) {
-        let asks = match watch {
-            Watch::Agent { .. } => format!(" agent-send \"{}\\n\"", node.ctid),
-            Watch::Role { .. } => String::new(),
-        };
         let address = std::net::SocketAddr::new(node.ip, REDIS_PORT);
-        let _ = writeln!(text, "    server {} {address} namespace {netns}{asks}", node.ctid);
+        let options = match watch {
+            Watch::Agent { check, .. } => server_options(&netns, node.ctid, check),
+            Watch::Role { .. } => format!("namespace {netns}"),
+        };
+        let _ = writeln!(text, "    server {} {address} {options}", node.ctid);
     }
 }
 
 /// The master is the node that the agent names.
-fn agent(tenant: &str, check: Duration) -> String {
-    let check = check.as_millis();
+fn asking(tenant: &str, check: Duration) -> String {
+    let lines: String = check_lines().map(|line| format!("    {line}\n")).concat();
     format!(
         "    # Each node is out until the agent says `ready up` of it, which it does of the one node that a majority of Sentinels, heard
     # just now, calls the master. Its `down` closes that node's sessions, so that no client goes on writing to a demoted master.
     # No news from the agent are none to HAProxy; so the health check asks whether the agent is alive, and without it nobody is in.
-    # All of this is asked in the host's namespace, where no tenant can answer.
-    default-server disabled on-marked-down shutdown-sessions
-    default-server check inter {check}ms fall 5 rise 1
-    default-server agent-check agent-addr 127.0.0.1 agent-port {AGENT_PORT} agent-inter {check}ms
-    option tcp-check
-    timeout check {check}ms
-    tcp-check connect addr 127.0.0.1 port {AGENT_PORT}
-    tcp-check send \"alive\\n\"
-    tcp-check expect string alive
+    # All of this is asked at 127.0.0.1 in the tenant's gateway namespace, where its containers cannot answer.
+    default-server disabled
+{lines}    timeout check {check}ms
     # And never, whatever anybody says, a choice between two.
     tcp-request connection reject unless {{ nbsrv({tenant}) eq 1 }}
-"
+",
+        check = check.as_millis(),
     )
 }
 
@@ -118,7 +114,7 @@ fn role(credentials: &Credentials, check: Duration, fall: u32, rise: u32) -> Str
     option tcp-check
     timeout check {check}ms
     tcp-check connect
-    tcp-check send \"AUTH {OPERATOR} {password}\\r\\n\"
+    tcp-check send \"AUTH {OPERATOR_USER} {password}\\r\\n\"
     tcp-check expect string +OK
     tcp-check send PING\\r\\n
     tcp-check expect string +PONG

@@ -52,7 +52,7 @@ global_defs {{
 track_file haproxy {{
     file {}
     weight 0
-    init_file 1 overwrite
+    init_file 1
 }}
 ",
             layout.track_file().display()

@@ -21,11 +21,6 @@ pub use keepalived::keepalived_conf;
 pub use redis::redis_conf;
 pub use sentinel::sentinel_conf;
 
-/// The user of replicas, Sentinels and the agent on every Redis.
-pub const OPERATOR: &str = "operator";
-/// The port of the loopback device on which the agent answers `HAProxy`.
-pub const AGENT_PORT: u16 = 9379;
-
 /// The port of the loopback device by which a script sees that `HAProxy` is alive, in the article's way.
 const ALIVE_PORT: u16 = 9378;
 

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::{Layout, OPERATOR, head};
-use crate::config::{Cluster, Config, Credentials, Node, Persistence, REDIS_PORT, Secret};
+use super::{Layout, head};
+use crate::config::{Cluster, Config, Credentials, Node, OPERATOR_USER, Persistence, REDIS_PORT, Secret};
 
 /// What a tenant's clients may do: all but what administers the server, and of the dangerous what concerns their own data.
 const CLIENT: &str =
@@ -56,11 +56,11 @@ dir {dir}
 replica-announce-ip {ip}
 
 # Who may do what. `default` is the tenant's clients: they cannot turn a master into a replica, read the configuration or stop
-# the server. `{OPERATOR}` is replicas, Sentinels and the proxies' agent. Passwords stand here as SHA-256, but for the one that
+# the server. `{OPERATOR_USER}` is replicas, Sentinels and the proxies' agent. Passwords stand here as SHA-256, but for the one that
 # this node sends itself.
 user default reset on #{client} {CLIENT}
-user {OPERATOR} reset on #{operator} ~* &* +@all
-masteruser {OPERATOR}
+user {OPERATOR_USER} reset on #{operator} ~* &* +@all
+masteruser {OPERATOR_USER}
 masterauth {master}
 
 # This much data, and then: {policy}. The container has twice as much: a fork for a replica or for the disk copies what is
@@ -81,8 +81,9 @@ repl-timeout 10
 # see, in {freshness} rather than in whole seconds. Measured: min-replicas-to-write 1 with a lag of 2 s lost as much in a partition,
 # and stopped all writes for 10 s when an old master came back.
 min-replicas-to-write 0
-# A demoted master must not serve what it had.
-replica-serve-stale-data no
+# `no` would make the replicas of a master that came back as a replica ask it again without a pause, each some hundred times a second.
+# Seen. No client reaches a replica.
+replica-serve-stale-data yes
 replica-read-only yes
 # How often the server looks after its own: 10 is the default; clients of dead proxies are found by this.
 tcp-keepalive 15

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Layout, OPERATOR, head};
-use crate::config::{Cluster, Config, Credentials, Node, Pace, REDIS_PORT, SENTINEL_PORT};
+use super::{Layout, head};
+use crate::config::{Cluster, Config, Credentials, Node, OPERATOR_USER, Pace, REDIS_PORT, SENTINEL_PORT};
 
 /// What a node's Sentinel begins with. Sentinel keeps its state in its configuration file and replaces that file: give it a copy, and never
 /// put this one over the copy.
@@ -44,7 +44,7 @@ requirepass {own}
 sentinel sentinel-pass {own}
 # The first master, and how many Sentinels must call it dead: a majority.
 sentinel monitor {tenant} {first} {REDIS_PORT} {quorum}
-sentinel auth-user {tenant} {OPERATOR}
+sentinel auth-user {tenant} {OPERATOR_USER}
 sentinel auth-pass {tenant} {operator}
 {hurry}sentinel down-after-milliseconds {tenant} {down_after}
 # A failover that did not come to an end is tried again after twice that. The default of 3 minutes means 6 without a master.

@@ -1,0 +1,50 @@
+//! `redis-ha agent`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ovs_mesh::HostName;
+use redis_ha::{AgentOptions, Config, Secrets, agent};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Exit, Failure, Global};
+
+/// Tells `HAProxy` which node of each cluster is the master, and keepalived whether `HAProxy` lives
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// The proxy host that this is; by default this machine's host name
+    #[arg(long, env = "REDIS_HA_HOST", value_name = "NAME")]
+    host: Option<HostName>,
+    /// `HAProxy`'s stats socket, with level admin
+    #[arg(long, value_name = "PATH", default_value = "/run/redis-ha/haproxy.sock")]
+    haproxy_socket: PathBuf,
+    /// The file from which keepalived knows whether `HAProxy` lives: 0, or 1 when it does not
+    #[arg(long, value_name = "PATH", default_value = "/run/redis-ha/haproxy.dead")]
+    track_file: PathBuf,
+    /// Keep a master up that no replica follows any more (to measure what that loses)
+    #[arg(long, hide = true)]
+    no_gate: bool,
+}
+
+pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failure> {
+    let Options { host, haproxy_socket, track_file, no_gate } = options;
+    let config = Config::read(&global.config)?;
+    let secrets = Secrets::read(&config)?;
+    let host = match host {
+        Some(host) => host,
+        None => super::this_host()?,
+    };
+    let failed = |source| Failure::Signal { source };
+    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+    let stop = async {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+    };
+    let options = AgentOptions { host, haproxy_socket, track_file, gate: !no_gate };
+    let tell = Arc::new(|notice| anstream::eprintln!("{notice}"));
+    agent(&config, &secrets, &options, tell, stop).await?;
+    Ok(Exit::Done)
+}
