@@ -38,6 +38,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(command::agent::Options),
+    Bootstrap(command::bootstrap::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match command {
             Command::Agent(options) => command::agent::run(&global, options).await,
+            Command::Bootstrap(options) => command::bootstrap::run(&global, options).await,
         }
     });
     match done {

@@ -1,11 +1,12 @@
 //! The subcommands, one file each.
 
 pub(crate) mod agent;
+pub(crate) mod bootstrap;
 
 use std::io;
 
-use ovs_mesh::{HostName, NameError};
-use redis_ha::{AgentError, ConfigError, SecretError};
+use ovs_mesh::{HostName, NameError, TenantName};
+use redis_ha::{AgentError, BootstrapError, ConfigError, SecretError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,10 @@ pub(crate) enum Failure {
     Signal { source: io::Error },
     #[error(transparent)]
     Agent(#[from] AgentError),
+    #[error("no tenant `{tenant}` has a cluster in the service's file")]
+    Tenant { tenant: TenantName },
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
 }
 
 /// The host that this machine is, by its own name.
