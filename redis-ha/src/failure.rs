@@ -5,7 +5,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use ovsmesh_lab::{DownError, LabError, StateError};
-use redis_ha::{AgentError, CheckError, ConfigError, DrillError, SecretError, ServiceLabError};
+use redis_ha::{
+    AgentError, BootstrapError, CheckError, ConfigError, DrillError, ProxyError, SecretError, ServiceLabError,
+};
 
 use crate::Exit;
 
@@ -31,6 +33,14 @@ pub(crate) enum Failure {
     Signal { source: std::io::Error },
     #[error(transparent)]
     Agent(#[from] AgentError),
+    #[error("no tenant `{tenant}` has a cluster in the service's file")]
+    Tenant { tenant: ovs_mesh::TenantName },
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error("this host's devices cannot be read")]
+    Links { source: ovs_mesh::link::LinksOpenError },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error(transparent)]
     Lab(#[from] ServiceLabError),
     #[error(transparent)]
@@ -47,6 +57,7 @@ impl Failure {
             Self::Config(_)
             | Self::Secret(_)
             | Self::HostName { .. }
+            | Self::Tenant { .. }
             | Self::Agent(AgentError::NoProxy { .. }) => Exit::Usage,
             _ => Exit::Failed,
         }

@@ -58,6 +58,9 @@ enum Command {
     /// Check what `render` wrote: by the daemons' own checks, and by ours
     Check(command::check::Check),
     Agent(command::agent::Options),
+    Bootstrap(command::bootstrap::Options),
+    /// Show every tenant's master and replicas, and what this proxy sees
+    Status(command::status::Status),
     /// Run the whole service on this machine, in network namespaces
     Lab(command::lab::Lab),
     /// Break something in a lab under a client that writes, and show what the client saw
@@ -82,6 +85,8 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Render(options) => command::render::run(&global, &options),
         Command::Agent(options) => block(command::agent::run(&global, options)),
+        Command::Bootstrap(options) => block(command::bootstrap::run(&global, options)),
+        Command::Status(options) => block(command::status::run(&global, options)),
         Command::Check(options) => command::check::run(&global, &options),
         Command::Lab(options) => block(command::lab::run(&global, options)),
         Command::Drill(options) => block(command::drill::run(&global, options)),

@@ -139,7 +139,7 @@ async fn listen(name: &NetnsName) -> Result<(Netns, TcpListener), ListenError> {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT));
     let netns = Netns::open(name)?;
     Links::open_in(&netns)?.set_up("lo").await?;
-    let listener = netns.run(|| super::dial::listener(at))?;
+    let listener = netns.run(|| crate::wire::dial::listener(at))?;
     let failed = |source| ListenError::Listen { at, source };
     let listener = listener.and_then(|socket| socket.listen(64)).map_err(failed)?;
     Ok((netns, listener))

@@ -14,10 +14,11 @@ use super::haproxy::verdict_commands;
 use super::judge::{Judge, Reason, Rules, Verdict, Vote};
 use super::notice::{Notice, Part, Quota};
 use super::poll::{Heard, Poll, poll};
-use super::report::{Named, Replication};
 use super::{Push, Tell};
-use crate::config::{Credentials, OPERATOR_USER, REDIS_PORT, SENTINEL_PORT};
-use crate::resp::{Reply, Request};
+use crate::config::{Credentials, REDIS_PORT, SENTINEL_PORT};
+use crate::survey::{redis_login, sentinel_login, sentinel_question};
+use crate::wire::report::{Named, Replication};
+use crate::wire::resp::{Reply, Request};
 
 /// What there is to watch.
 #[derive(Debug, Clone)]
@@ -100,16 +101,8 @@ impl ClusterWatch {
 
     fn poll(&self, part: Part, ip: IpAddr, credentials: &Credentials) -> Poll {
         let (service, login, question) = match part {
-            Part::Redis => (
-                REDIS_PORT,
-                Request::of(&["AUTH", OPERATOR_USER, credentials.operator.expose()]),
-                Request::of(&Replication::QUESTION),
-            ),
-            Part::Sentinel => {
-                let [address, state] = Named::questions(self.tenant.as_str());
-                let login = Request::of(&["AUTH", credentials.sentinel.expose()]);
-                (SENTINEL_PORT, login, Request::of(&address).and(&state))
-            }
+            Part::Redis => (REDIS_PORT, redis_login(credentials), Request::of(&Replication::QUESTION)),
+            Part::Sentinel => (SENTINEL_PORT, sentinel_login(credentials), sentinel_question(&self.tenant)),
         };
         let greeting =
             self.sentinel.filter(|_| part == Part::Sentinel).map(|periods| periods_command(&periods));

@@ -25,7 +25,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::report::{Replication, Role};
+use crate::wire::report::{Replication, Role};
 
 /// How a cluster is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,10 @@
 
 mod answer;
 mod cluster;
-mod dial;
 mod haproxy;
 mod judge;
 mod notice;
 mod poll;
-mod report;
 mod track;
 
 use std::path::PathBuf;
@@ -24,11 +22,9 @@ use tokio::task::JoinSet;
 use crate::config::{Config, Secrets, Watch};
 
 pub use answer::{AGENT_PORT, FALL, ListenError, Question, answer, check_lines, server_options};
-pub use dial::AskError;
 pub use haproxy::{HaproxyError, verdict_commands};
 pub use judge::{Judge, Reason, Rules, Verdict, Vote};
 pub use notice::{Notice, Part};
-pub use report::{History, Listed, Named, Replication, ReportError, Role};
 pub use track::TrackError;
 
 use cluster::ClusterWatch;

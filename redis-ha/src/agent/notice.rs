@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use ovs_mesh::{Ctid, TenantName};
 
 use super::answer::ListenError;
-use super::dial::AskError;
 use super::haproxy::HaproxyError;
 use super::judge::Verdict;
-use super::report::ReportError;
+use crate::wire::dial::AskError;
+use crate::wire::report::ReportError;
 
 /// A part of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use ovs_mesh::NetnsName;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::dial::{AskError, Connection};
-use crate::resp::{Reply, Request};
+use crate::wire::dial::{AskError, Connection};
+use crate::wire::resp::{Reply, Request};
 
 /// The longest pause before a failed connection is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ pub(super) async fn poll(poll: Poll, mut tell: impl FnMut(Heard)) {
 
 async fn connection(poll: &Poll, tell: &mut impl FnMut(Heard), answered: &mut bool) -> Result<(), AskError> {
     let Poll { netns, to, login, greeting, question, period, patience } = poll;
-    let mut connection = Connection::open(Some(netns), *to, login, *patience).await?;
+    let mut connection = Connection::open(netns, *to, login, *patience).await?;
     if let Some(greeting) = greeting {
         for reply in connection.ask(greeting, *patience).await? {
             tell(Heard::Greeted(reply));

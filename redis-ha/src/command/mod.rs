@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod agent;
+pub(crate) mod bootstrap;
 pub(crate) mod check;
 pub(crate) mod drill;
 pub(crate) mod lab;

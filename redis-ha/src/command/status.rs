@@ -1,23 +1,177 @@
 //! `redis-ha status`.
 
-use redis_ha::ServiceLab;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ovs_mesh::HostName;
+use ovs_mesh::link::Links;
+use redis_ha::{
+    ClusterView, Config, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, Unanswered, survey,
+};
+use serde_json::{Value, json};
 
 use super::print;
-use crate::{Exit, Failure, Global};
+use crate::{Exit, Failure, Format, Global};
 
-pub(crate) async fn lab(_global: &Global, lab: &ServiceLab) -> Result<Exit, Failure> {
-    let mut text = String::new();
-    for proxy in lab.proxies().await? {
-        for cluster in &lab.config().clusters {
-            text.push_str(&format!(
-                "{} {} {:?} vips={}\n",
-                proxy.host,
-                cluster.tenant,
-                proxy.masters(cluster.tenant.as_str()),
-                proxy.has_vips
-            ));
+/// How long a Redis or a Sentinel may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// The proxy host that this is; by default this machine's host name
+    #[arg(long, env = "REDIS_HA_HOST", value_name = "NAME")]
+    host: Option<HostName>,
+    /// `HAProxy`'s stats socket [default: /run/redis-ha/haproxy.sock]
+    #[arg(long, value_name = "PATH")]
+    haproxy_socket: Option<PathBuf>,
+}
+
+pub(crate) async fn run(global: &Global, options: Status) -> Result<Exit, Failure> {
+    let config = Config::read(&global.config)?;
+    let secrets = Secrets::read(&config)?;
+    let host = options.host.map_or_else(super::this_host, Ok)?;
+    let socket = options.haproxy_socket.unwrap_or_else(|| Layout::default().haproxy_socket());
+    let links = Links::open().map_err(|source| Failure::Links { source })?;
+    let proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
+    let clusters = clusters(&config, &secrets, &host).await;
+    show(global, &clusters, &[proxy])
+}
+
+/// The same for a lab, where both proxies are at hand.
+pub(crate) async fn lab(global: &Global, lab: &ServiceLab) -> Result<Exit, Failure> {
+    let config = lab.config();
+    let proxies = lab.proxies().await?;
+    // By way of the proxy that clients use.
+    let active =
+        proxies.iter().find(|proxy| proxy.has_vips).map_or(&config.proxies.hosts[0], |proxy| &proxy.host);
+    let clusters = clusters(config, lab.secrets(), active).await;
+    show(global, &clusters, &proxies)
+}
+
+async fn clusters(config: &Config, secrets: &Secrets, host: &HostName) -> Vec<ClusterView> {
+    let ways = secrets.of(config).map(|(cluster, credentials)| {
+        let netns = config.gateway(host, &cluster.tenant);
+        async move { survey(config, cluster, credentials, &netns, PATIENCE).await }
+    });
+    join_all(ways).await
+}
+
+fn show(global: &Global, clusters: &[ClusterView], proxies: &[ProxyView]) -> Result<Exit, Failure> {
+    let agrees = |proxy: &ProxyView, cluster: &ClusterView| {
+        let master = cluster.master().map(|node| node.ctid.as_str());
+        proxy.masters(cluster.tenant.as_str()) == master.as_slice()
+    };
+    let is_well = clusters.iter().all(is_whole)
+        && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)));
+    match global.format {
+        Format::Text => print(&text(clusters, proxies))?,
+        Format::Json => {
+            let clusters: Vec<Value> = clusters.iter().map(cluster_json).collect();
+            print(&format!("{}\n", json!({ "whole": is_well, "clusters": clusters, "proxies": proxies })))?;
         }
     }
-    print(&text)?;
-    Ok(Exit::Done)
+    Ok(if is_well { Exit::Done } else { Exit::Wanting })
+}
+
+/// One master, all others its replicas with their links up, and all Sentinels of one mind.
+fn is_whole(cluster: &ClusterView) -> bool {
+    let Some(master) = cluster.master() else { return false };
+    cluster.nodes.iter().all(|node| {
+        let sentinel = node.sentinel.as_ref().is_ok_and(|named| named.master == master.redis_address());
+        let redis = node.redis.as_ref().is_ok_and(|redis| node.ctid == master.ctid || redis.replication.link);
+        sentinel && redis
+    })
+}
+
+fn text(clusters: &[ClusterView], proxies: &[ProxyView]) -> String {
+    let mut text = String::new();
+    for cluster in clusters {
+        let tenant = &cluster.tenant;
+        // Writing into a string cannot fail.
+        let _ = match cluster.master() {
+            Some(master) => writeln!(text, "{tenant}: master {} ({})", master.ctid, master.ip),
+            None => writeln!(
+                text,
+                "{tenant}: NO MASTER that a majority of Sentinels names and that says that it is one"
+            ),
+        };
+        for node in &cluster.nodes {
+            let _ =
+                writeln!(text, "  {} {}: {}; {}", node.ctid, node.ip, redis(cluster, node), sentinel(node));
+        }
+    }
+    for proxy in proxies {
+        let vips = if proxy.has_vips { "has the VIPs" } else { "stands by" };
+        let _ = write!(text, "{} {vips}", proxy.host);
+        if proxy.servers.is_none() {
+            text.push_str(", HAProxy does NOT ANSWER\n");
+            continue;
+        }
+        for cluster in clusters {
+            let masters = proxy.masters(cluster.tenant.as_str());
+            let to = if masters.is_empty() { "NOBODY".to_owned() } else { masters.join(" AND ") };
+            let _ = write!(text, ", {} goes to {to}", cluster.tenant);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn redis(cluster: &ClusterView, node: &NodeView) -> String {
+    let view = match &node.redis {
+        Ok(view) => view,
+        Err(why) => return format!("Redis {}", unanswered(why)),
+    };
+    let keys = view.keys;
+    match view.replication.role {
+        Role::Master => format!("master, {keys} keys"),
+        Role::Replica if !view.replication.link => format!("replica WITHOUT A MASTER, {keys} keys"),
+        Role::Replica => match cluster.behind(node) {
+            Some(behind) => format!("replica, {behind} bytes behind, {keys} keys"),
+            None => format!("replica of another history, {keys} keys"),
+        },
+    }
+}
+
+fn sentinel(node: &NodeView) -> String {
+    match &node.sentinel {
+        Ok(named) => {
+            format!("its Sentinel names {} and knows {} others", named.master.ip(), named.sentinels)
+        }
+        Err(why) => format!("Sentinel {}", unanswered(why)),
+    }
+}
+
+fn unanswered(why: &Unanswered) -> String {
+    format!("does NOT ANSWER: {why}")
+}
+
+fn cluster_json(cluster: &ClusterView) -> Value {
+    let redis = |node: &NodeView| match &node.redis {
+        Ok(view) => json!({
+            "role": if view.replication.role == Role::Master { "master" } else { "replica" },
+            "linked": view.replication.link,
+            "offset": view.replication.offset,
+            "behind_bytes": cluster.behind(node),
+            "keys": view.keys,
+        }),
+        Err(why) => json!({ "error": why.to_string() }),
+    };
+    let sentinel = |node: &NodeView| match &node.sentinel {
+        Ok(named) => {
+            json!({ "master": named.master.to_string(), "epoch": named.epoch, "others": named.sentinels })
+        }
+        Err(why) => json!({ "error": why.to_string() }),
+    };
+    let nodes: Vec<Value> = cluster
+        .nodes
+        .iter()
+        .map(|node| {
+            json!({ "ctid": node.ctid.as_str(), "ip": node.ip, "redis": redis(node), "sentinel": sentinel(node) })
+        })
+        .collect();
+    let master = cluster.master().map(|node| node.ctid.as_str());
+    json!({ "tenant": cluster.tenant.as_str(), "master": master, "nodes": nodes })
 }

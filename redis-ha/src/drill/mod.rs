@@ -86,13 +86,19 @@ impl fmt::Display for Fault {
 pub struct DrillOptions {
     /// How long the client waits for an answer before it connects anew.
     pub patience: Duration,
+    /// How long it waits for a connection.
+    pub connect: Duration,
     /// How long it rests after each answer: 1 ms is just under 1000 writes a second.
     pub pause: Duration,
 }
 
 impl Default for DrillOptions {
     fn default() -> Self {
-        Self { patience: Duration::from_millis(250), pause: Duration::from_millis(1) }
+        Self {
+            patience: Duration::from_millis(250),
+            connect: Duration::from_millis(100),
+            pause: Duration::from_millis(1),
+        }
     }
 }
 

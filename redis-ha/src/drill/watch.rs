@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::lab::{Service, ServiceLab, servers};
+use crate::lab::{Service, ServiceLab};
+use crate::proxy::servers;
 use crate::render::Place;
 
 const PAUSE: Duration = Duration::from_millis(10);
 /// What of a log tells what became of the fault; the rest is the daemons' own business.
-const TELLING: [&str; 14] = [
+const TELLING: [&str; 13] = [
     "+sdown master",
     "+odown",
     "+switch-master",
@@ -26,9 +27,8 @@ const TELLING: [&str; 14] = [
     "Entering MASTER STATE",
     "Entering BACKUP STATE",
     "Entering FAULT STATE",
-    "verdict",
-    "is down",
-    "is up",
+    " is down: ",
+    " is up",
 ];
 
 /// A line that something said.
@@ -50,9 +50,24 @@ struct Tail {
     who: String,
     file: File,
     partial: String,
+    /// The node that an agent has called up.
+    up: Option<String>,
 }
 
 impl Tail {
+    /// Whether a line tells of more than that a node which is not the master is not the master.
+    fn is_news(&mut self, line: &str) -> bool {
+        if let Some((node, _)) = line.split_once(" is up") {
+            self.up = Some(node.to_owned());
+        } else if let Some((node, _)) = line.split_once(" is down: ") {
+            let was_up =
+                self.up.as_ref().is_none_or(|up| up == node) && !line.contains("another node is the master");
+            self.up = self.up.take().filter(|up| up != node);
+            return was_up;
+        }
+        true
+    }
+
     /// The lines that came since the last call.
     fn lines(&mut self) -> Vec<String> {
         let mut bytes = Vec::new();
@@ -82,7 +97,7 @@ impl Watch {
         for service in lab.services().iter().filter(|service| of_tenant(service)) {
             if let Ok(mut file) = File::open(lab.log(service)) {
                 file.seek(SeekFrom::End(0))?;
-                tails.push(Tail { who: service.to_string(), file, partial: String::new() });
+                tails.push(Tail { who: service.to_string(), file, partial: String::new(), up: None });
             }
         }
         let sockets: Vec<(String, PathBuf)> = lab
@@ -120,7 +135,8 @@ fn listen(tails: &mut [Tail], sockets: &[(String, PathBuf)], tenant: &str, stop:
         for tail in &mut *tails {
             let lines = tail.lines();
             let telling = lines.into_iter().filter(|line| TELLING.iter().any(|word| line.contains(word)));
-            said.extend(telling.map(|what| Said {
+            let telling = telling.filter(|line| tail.is_news(line)).collect::<Vec<_>>();
+            said.extend(telling.into_iter().map(|what| Said {
                 at,
                 who: tail.who.clone(),
                 what: event(&what).to_owned(),
@@ -155,8 +171,5 @@ fn event(line: &str) -> &str {
     let start = line
         .find(['+', '-'])
         .filter(|at| line[*at + 1..].starts_with(|next: char| next.is_ascii_lowercase()));
-    match (start, line.find("Entering"), line.find("verdict")) {
-        (_, Some(at), _) | (_, None, Some(at)) | (Some(at), None, None) => &line[at..],
-        (None, None, None) => line,
-    }
+    line.find("Entering").or(start).map_or(line, |at| &line[at..])
 }

@@ -42,8 +42,8 @@ impl Target {
         Ok(info.set_redis_settings(settings))
     }
 
-    fn connect(&self, within: Duration) -> RedisResult<redis::Connection> {
-        let connection = redis::Client::open(self.info()?)?.get_connection_with_timeout(within)?;
+    fn connect(&self, connecting: Duration, within: Duration) -> RedisResult<redis::Connection> {
+        let connection = redis::Client::open(self.info()?)?.get_connection_with_timeout(connecting)?;
         connection.set_read_timeout(Some(within))?;
         connection.set_write_timeout(Some(within))?;
         Ok(connection)
@@ -51,12 +51,12 @@ impl Target {
 
     /// All numbers that are there, read inside the namespace.
     pub(super) fn read(&self, netns: &Netns) -> Result<RedisResult<Vec<u64>>, NetnsError> {
-        netns.run(|| self.connect(READ_BACK)?.lrange(&self.key, 0, -1))
+        netns.run(|| self.connect(READ_BACK, READ_BACK)?.lrange(&self.key, 0, -1))
     }
 
     /// Removes all of it.
     pub(super) fn clear(&self, netns: &Netns) -> Result<RedisResult<()>, NetnsError> {
-        netns.run(|| self.connect(READ_BACK)?.del(&self.key))
+        netns.run(|| self.connect(READ_BACK, READ_BACK)?.del(&self.key))
     }
 }
 
@@ -88,7 +88,7 @@ impl Writer {
 }
 
 fn write(target: &Target, options: DrillOptions, stop: &AtomicBool) -> Vec<(Instant, Outcome)> {
-    let DrillOptions { patience, pause } = options;
+    let DrillOptions { patience, connect, pause } = options;
     let mut outcomes = Vec::new();
     let mut connection = None;
     let mut number = 0;
@@ -98,7 +98,7 @@ fn write(target: &Target, options: DrillOptions, stop: &AtomicBool) -> Vec<(Inst
                 number += 1;
                 push(connection, &target.key, number).map(|()| Outcome::Acknowledged(number))
             }
-            None => match target.connect(patience) {
+            None => match target.connect(connect, patience) {
                 Ok(made) => {
                     connection = Some(made);
                     continue;

@@ -2,7 +2,6 @@
 
 mod service;
 mod up;
-mod view;
 
 use std::fs;
 use std::io;
@@ -15,10 +14,10 @@ use ovs_mesh::{Ctid, HostName, MeshName};
 use ovsmesh_lab::{LabError, MeshLab};
 
 use crate::config::{Config, ConfigError, SecretError, Secrets};
+use crate::proxy::{ProxyError, ProxyView};
 use crate::render::{Layout, Place};
 
 pub use service::{Service, ServiceError};
-pub use view::{ProxyView, ServerView, StatsError, servers};
 
 /// Why the service's lab is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +69,12 @@ pub enum ServiceLabError {
         /// The underlay's network.
         underlay: IpNetwork,
     },
+    /// A proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The first masters could not be made.
     #[error(transparent)]
-    Bootstrap(#[from] crate::agent::BootstrapError),
+    Bootstrap(#[from] crate::bootstrap::BootstrapError),
     /// The service did not come to work in time.
     #[error("the service does not work after {} s: {what}", seconds)]
     NotReady {
@@ -161,6 +163,17 @@ impl ServiceLab {
     /// The clients' address on the underlay: its last that nobody has.
     pub fn client_address(&self) -> Result<IpNetwork, ServiceLabError> {
         client_address(&self.config, &self.mesh)
+    }
+
+    /// What every proxy sees.
+    pub async fn proxies(&self) -> Result<Vec<ProxyView>, ServiceLabError> {
+        let mut views = Vec::new();
+        for host in &self.config.proxies.hosts {
+            let links = Links::open_in(&self.host_netns(host)?)?;
+            let socket = self.layout(&Place::Proxy(host.clone())).haproxy_socket();
+            views.push(ProxyView::of(&self.config.proxies, host, &links, &socket).await?);
+        }
+        Ok(views)
     }
 
     /// Cuts a host off the underlay, or joins it again, as its cable does.

@@ -12,7 +12,9 @@ use tokio::time::sleep;
 
 use super::service::Service;
 use super::{ServiceLab, ServiceLabError, client_address, config_path, dir, file, write};
+use crate::bootstrap::bootstrap;
 use crate::config::{Config, Secrets};
+use crate::proxy::ProxyView;
 use crate::render::{Layout, Place, haproxy_cfg, keepalived_conf, redis_conf, sentinel_conf};
 
 /// How long the service may take to work once all of it runs.
@@ -118,7 +120,7 @@ impl ServiceLab {
         loop {
             let proxies = self.proxies().await?;
             let missing = self.config.clusters.iter().find_map(|cluster| {
-                let masters = |proxy: &super::ProxyView| proxy.masters(cluster.tenant.as_str()).join(", ");
+                let masters = |proxy: &ProxyView| proxy.masters(cluster.tenant.as_str()).join(", ");
                 let bad = proxies.iter().find(|proxy| proxy.masters(cluster.tenant.as_str()).len() != 1)?;
                 let found = if bad.servers.is_none() { "no HAProxy".to_owned() } else { masters(bad) };
                 Some(format!("on {}, the masters of `{}` are: [{found}]", bad.host, cluster.tenant))
@@ -144,20 +146,14 @@ fn password() -> Result<String, ServiceLabError> {
     Ok(format!("{}\n", text.trim()))
 }
 impl ServiceLab {
+    /// Makes every cluster's first master, by way of the first proxy; in the article's way it stands in the configuration.
     async fn bootstrap(&self) -> Result<(), ServiceLabError> {
-        if !self.config.clusters.iter().all(crate::config::Cluster::starts_as_replica) { return Ok(()); }
-        sleep(Duration::from_secs(1)).await;
-        for (cluster, credentials) in self.secrets.of(&self.config) {
-            let nodes: Vec<_> = self.config.nodes(cluster).collect();
-            for (at, node) in nodes.iter().enumerate() {
-                let mut c = std::process::Command::new("redis-cli");
-                c.args(["-h", &node.ip.to_string(), "--user", "operator", "--pass", credentials.operator.expose(), "replicaof"]);
-                if at == 0 { c.args(["no", "one"]); } else { c.arg(nodes[0].ip.to_string()).arg("6379"); }
-                let netns = self.node_netns(node.ctid)?;
-                let out = netns.run(move || c.output())?;
-                eprintln!("{out:?}");
-            }
-        }
+        let all = self.secrets.of(&self.config).filter(|(cluster, _)| cluster.starts_as_replica());
+        let ways = all.map(|(cluster, credentials)| {
+            let netns = self.config.gateway(&self.config.proxies.hosts[0], &cluster.tenant);
+            async move { bootstrap(&self.config, cluster, credentials, &netns, None, DEADLINE, |_| {}).await }
+        });
+        futures_util::future::try_join_all(ways).await?;
         Ok(())
     }
 }

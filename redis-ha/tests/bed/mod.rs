@@ -229,7 +229,7 @@ impl Bed {
         let netns: NetnsName = self.name("p1-acme").parse().unwrap();
         let mut text = format!(
             "global\n  log stdout format raw local0 notice\n  stats socket {} mode 600 level admin\ndefaults\n  log global\n  mode tcp\n  timeout connect 500ms\n  timeout client 1m\n  \
-             timeout server 1m\n  timeout check 100ms\nlisten {TENANT}\n  bind 127.0.0.1:{FRONT}\n  \
+             timeout server 1m\n  timeout check 100ms\n  retries 0\nlisten {TENANT}\n  bind 127.0.0.1:{FRONT}\n  \
              tcp-request connection reject if {{ nbsrv({TENANT}) gt 1 }}\n",
             self.path("haproxy.sock").display()
         );
@@ -262,6 +262,22 @@ impl Bed {
             &track,
         ];
         self.spawn("agent", "proxy", &words);
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn redis_ha(&self, words: &[&str]) -> std::process::Output {
+        let config = self.path("redis-ha.toml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-ha"));
+        command.arg("--config").arg(config).args(words).env("REDIS_HA_HOST", "p2").output().unwrap()
+    }
+
+    /// Waits until all nodes answer, and makes the first the master.
+    pub(crate) fn bootstrap(&self) {
+        until("a whole cluster", Duration::from_secs(20), || {
+            let output = self.redis_ha(&["bootstrap"]);
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            output.status.success()
+        });
     }
 
     /// A client's connection through HAProxy, logged in.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::report::{History, Listed};
 use super::*;
+use crate::wire::report::{History, Listed};
 
 const FRESHNESS: Duration = Duration::from_millis(500);
 const MS: Duration = Duration::from_millis(1);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-use crate::resp::{Reply, Request, RespError};
+use super::resp::{Reply, Request, RespError};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,18 +67,13 @@ pub enum AskError {
     },
 }
 
-/// A TCP socket in a namespace, or in this process's own where there is none.
-pub(super) fn socket(netns: Option<&NetnsName>, to: SocketAddr) -> Result<io::Result<TcpSocket>, NetnsError> {
-    let open = || if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    match netns {
-        None => Ok(open()),
-        // Looked up each time: a namespace may have been made anew under its name.
-        Some(name) => Netns::open(name)?.run(open),
-    }
+/// A TCP socket in a namespace, which is looked up each time: it may have been made anew under its name.
+fn socket(netns: &NetnsName, to: SocketAddr) -> Result<io::Result<TcpSocket>, NetnsError> {
+    Netns::open(netns)?.run(|| if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() })
 }
 
 /// A socket that has that address, in the namespace of the calling thread.
-pub(super) fn listener(at: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn listener(at: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(at)?;
@@ -87,7 +82,7 @@ pub(super) fn listener(at: SocketAddr) -> io::Result<TcpSocket> {
 
 /// A connection that is logged in.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     to: SocketAddr,
     stream: TcpStream,
     /// What was read and is not answered yet.
@@ -95,8 +90,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(
-        netns: Option<&NetnsName>,
+    pub(crate) async fn open(
+        netns: &NetnsName,
         to: SocketAddr,
         login: &Request,
         patience: Duration,
@@ -119,8 +114,22 @@ impl Connection {
         }
     }
 
+    /// One connection for one request, all within `patience`.
+    pub(crate) async fn once(
+        netns: &NetnsName,
+        to: SocketAddr,
+        login: &Request,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Vec<Reply>, AskError> {
+        let exchange = async { Self::open(netns, to, login, patience).await?.ask(request, patience).await };
+        timeout_at(Instant::now() + patience, exchange)
+            .await
+            .map_err(|_| AskError::Timeout { to, waited: patience })?
+    }
+
     /// One reply a command. After an error the connection is of no use.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         request: &Request,
         patience: Duration,

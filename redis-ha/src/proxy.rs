@@ -1,4 +1,4 @@
-//! What the proxies of a lab see.
+//! What a proxy sees: `HAProxy`'s servers, and whether the VIPs are here.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ovs_mesh::HostName;
-use ovs_mesh::link::Links;
+use ovs_mesh::link::{LinkError, Links};
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceLab, ServiceLabError};
-use crate::render::Place;
+use crate::config::Proxies;
 
 /// How long `HAProxy` may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -88,19 +87,36 @@ pub fn servers(socket: &Path) -> Result<Vec<ServerView>, StatsError> {
     all.map_err(|source| StatsError::Answer { path: socket.to_owned(), source })
 }
 
-impl ServiceLab {
-    /// What every proxy sees.
-    pub async fn proxies(&self) -> Result<Vec<ProxyView>, ServiceLabError> {
-        let mut views = Vec::new();
-        for host in &self.config.proxies.hosts {
-            let links = Links::open_in(&self.host_netns(host)?)?;
-            let addresses = links.addresses(&self.config.proxies.interface).await?;
-            let vips = &self.config.proxies.vips;
-            let has_vips =
-                vips.iter().all(|vip| addresses.iter().any(|address| address.network.ip() == vip.ip()));
-            let socket = self.layout(&Place::Proxy(host.clone())).haproxy_socket();
-            views.push(ProxyView { host: host.clone(), has_vips, servers: servers(&socket).ok() });
-        }
-        Ok(views)
+/// Why a proxy's view cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The host's addresses cannot be read.
+    #[error("cannot read the addresses of {interface} on `{host}`")]
+    Addresses {
+        /// The host.
+        host: HostName,
+        /// The device.
+        interface: String,
+        /// Why.
+        #[source]
+        source: LinkError,
+    },
+}
+
+impl ProxyView {
+    /// What the proxy sees whose devices these are, and whose `HAProxy` listens there.
+    pub async fn of(
+        proxies: &Proxies,
+        host: &HostName,
+        links: &Links,
+        socket: &Path,
+    ) -> Result<Self, ProxyError> {
+        let interface = proxies.interface.clone();
+        let addresses = links.addresses(&interface).await;
+        let addresses =
+            addresses.map_err(|source| ProxyError::Addresses { host: host.clone(), interface, source })?;
+        let has_vips =
+            proxies.vips.iter().all(|vip| addresses.iter().any(|address| address.network.ip() == vip.ip()));
+        Ok(Self { host: host.clone(), has_vips, servers: servers(socket).ok() })
     }
 }

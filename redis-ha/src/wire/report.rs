@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::resp::Reply;
+use super::resp::Reply;
 
 /// A reply that does not say what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
