@@ -85,7 +85,7 @@ impl Profile {
                     ("ping-period", ms(300)),
                     ("ask-period", ms(100)),
                     ("info-period", ms(1000)),
-                    ("publish-period", ms(500)),
+                    ("publish-period", ms(200)),
                 ]),
                 watch: Watch::Agent { poll: ms(50), freshness: ms(500), check: ms(100) },
                 advert: ms(100),
