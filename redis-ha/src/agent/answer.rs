@@ -183,8 +183,8 @@ mod tests {
         };
         let table = [
             ("alive", "alive\n"),
-            ("101", "up\n"),
-            ("101\r", "up\n"),
+            ("101", "ready up\n"),
+            ("101\r", "ready up\n"),
             ("102", "down #another node is the master\n"),
             ("103", "down #no such node\n"),
             ("", "down #not understood\n"),
