@@ -95,8 +95,13 @@ pub fn host(name: &str) -> HostName {
 
 /// The `ovsmesh` binary of this build.
 pub fn ovsmesh() -> PathBuf {
+    binary("ovsmesh")
+}
+
+/// A binary of this build.
+pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this test's path");
-    let binary = own.parent().and_then(std::path::Path::parent).expect("target/<profile>").join("ovsmesh");
+    let binary = own.parent().and_then(std::path::Path::parent).expect("target/<profile>").join(name);
     assert!(binary.exists(), "{} is missing: run `cargo build --workspace` first", binary.display());
     binary
 }

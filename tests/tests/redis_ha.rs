@@ -1,0 +1,302 @@
+//! The Redis service on real daemons: one master, never two, and each tenant alone.
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ovs_mesh::Datapath;
+use ovs_mesh::isolation::VerifyOptions;
+use ovs_mesh::link::Netns;
+use ovsmesh_lab::{Lab, LabOptions};
+use ovsmesh_tests::{binary, chain, ovsmesh, unique_name};
+use redis_ha::{Config, DrillOptions, DrillReport, Fault, ServiceLab, drill};
+use tokio::sync::{Mutex, MutexGuard};
+
+const MESH: &str = include_str!("../../examples/ha-redis.toml");
+const SERVICE: &str = include_str!("../../examples/redis-ha.toml");
+
+/// Failovers are a matter of tenths of a second: one lab at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+struct Service {
+    lab: ServiceLab,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for service in self.lab.services() {
+                let log = std::fs::read_to_string(self.lab.log(&service)).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(5).collect();
+                eprintln!("== {service}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+        }
+        if let Err(error) = Lab::down(self.lab.mesh().name()) {
+            eprintln!("the lab did not go down: {error}");
+        }
+    }
+}
+
+fn redis_ha() -> PathBuf {
+    binary("redis-ha")
+}
+
+async fn up(service: &str, mesh: &str) -> Service {
+    let alone = ALONE.lock().await;
+    let topology = mesh.parse().unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::parse(service, Path::new("redis-ha.toml"), topology)
+        .unwrap_or_else(|error| panic!("{error}"));
+    // Flows on br-phy are how single pairs of hosts are cut from each other.
+    let options = LabOptions { name: unique_name(), datapath: Datapath::Netdev, hook: &ovsmesh() };
+    let lab = ServiceLab::up(config, options, &redis_ha(), &())
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    Service { lab, _alone: alone }
+}
+
+impl Service {
+    async fn drill(&self, tenant: &str, fault: Fault) -> DrillReport {
+        let report = drill(&self.lab, tenant, fault, DrillOptions::default(), &redis_ha()).await;
+        let report = report.unwrap_or_else(|error| panic!("{fault}: {}", chain(&error)));
+        println!("{report}");
+        report
+    }
+
+    fn status(&self) -> std::process::Output {
+        let name = self.lab.mesh().name().as_str();
+        let status = std::process::Command::new(redis_ha()).args(["lab", "--name", name, "status"]).output();
+        status.expect("redis-ha runs")
+    }
+}
+
+/// What a client of a tenant sees who sends one command with that password.
+fn command(netns: &Netns, address: SocketAddr, password: &str, words: &[&str]) -> Result<String, String> {
+    netns
+        .run(|| {
+            let url = format!("redis://:{password}@{address}/");
+            let client = redis::Client::open(url).map_err(|error| format!("{error:?}"))?;
+            let connection = client.get_connection_with_timeout(Duration::from_secs(2));
+            let mut connection = connection.map_err(|error| format!("{error:?}"))?;
+            let mut command = redis::cmd(words[0]);
+            for word in &words[1..] {
+                command.arg(word);
+            }
+            command
+                .query::<redis::Value>(&mut connection)
+                .map(|value| format!("{value:?}"))
+                .map_err(|error| format!("{error:?}"))
+        })
+        .expect("the clients' namespace")
+}
+
+#[tokio::test]
+async fn each_tenant_has_its_own_redis_behind_one_address() {
+    let service = up(SERVICE, MESH).await;
+    let lab = &service.lab;
+    let status = service.status();
+    let text = String::from_utf8_lossy(&status.stdout);
+    assert!(status.status.success(), "{text}");
+    assert!(text.contains("acme: master 101"), "{text}");
+    assert_eq!(text.matches("has the VIPs").count(), 1, "{text}");
+
+    let netns = lab.client_netns().unwrap();
+    let all: Vec<_> = lab.secrets().of(lab.config()).collect();
+    let [(acme, acme_secrets), (globex, globex_secrets)] = all[..] else { panic!("two tenants") };
+    let (acme_password, globex_password) = (acme_secrets.client.expose(), globex_secrets.client.expose());
+    command(&netns, acme.listen, acme_password, &["SET", "who", "acme"]).unwrap();
+    let read = |address, password| command(&netns, address, password, &["GET", "who"]);
+    assert!(read(acme.listen, acme_password).unwrap().contains("acme"));
+    assert!(read(globex.listen, globex_password).unwrap().contains("nil"), "globex sees acme's data");
+    // A password opens one tenant's Redis alone, and nothing is open without.
+    let refused = |address, password, word: &str| {
+        let error = read(address, password).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    };
+    refused(globex.listen, acme_password, "AuthenticationFailed");
+    refused(acme.listen, "", "NOAUTH");
+    // What administers the server is not a client's.
+    for words in [
+        &["REPLICAOF", "NO", "ONE"][..],
+        &["CONFIG", "GET", "*"],
+        &["SHUTDOWN"],
+        &["ACL", "LIST"],
+        &["DEBUG", "SLEEP", "0"],
+    ] {
+        let refused = command(&netns, acme.listen, acme_password, words).unwrap_err();
+        assert!(refused.contains("NoPerm"), "{words:?}: {refused}");
+    }
+    // What concerns a client's own data is.
+    for words in [&["FLUSHALL"][..], &["KEYS", "*"], &["INFO"]] {
+        command(&netns, acme.listen, acme_password, words).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_dead_master_is_replaced_once_and_an_old_one_takes_no_writes() {
+    let service = up(SERVICE, MESH).await;
+    let killed = service.drill("acme", Fault::MasterKilled).await;
+    assert_eq!((killed.failovers, killed.others_disturbed.len()), (1, 0), "{killed}");
+    let cut = service.drill("acme", Fault::MasterCut).await;
+    assert_eq!(cut.failovers, 1, "{cut}");
+    let returns = service.drill("acme", Fault::MasterReturns).await;
+    assert_eq!((returns.lost, returns.errors), (0, 0), "{returns}");
+    let empty = service.drill("acme", Fault::MasterEmpty).await;
+    assert_eq!(empty.lost, 0, "{empty}");
+    assert!(service.status().status.success());
+}
+
+#[tokio::test]
+async fn a_stale_master_stops_taking_writes() {
+    let service = up(SERVICE, MESH).await;
+    for fault in [Fault::StaleMinority, Fault::StaleReplicas] {
+        let report = service.drill("acme", fault).await;
+        // The partition lasts 18 s. In the article's way, most of what is written in it is lost: 15,000 and more.
+        assert!(report.lost < 2000, "{report}");
+        assert!(report.acknowledged > 0, "{report}");
+        assert_eq!(report.failovers, 1, "{report}");
+    }
+}
+
+#[tokio::test]
+async fn proxies_take_over_and_small_faults_are_none() {
+    let service = up(SERVICE, MESH).await;
+    for fault in [Fault::HaproxyKilled, Fault::ProxyCut] {
+        let report = service.drill("globex", fault).await;
+        assert_eq!((report.lost, report.failovers), (0, 0), "{report}");
+        // Three tries of the other proxy would take this long; the fault lasts 6 s.
+        assert!(report.outage_ms < 4000.0, "{report}");
+    }
+    let sentinel = service.drill("globex", Fault::SentinelStopped).await;
+    assert_eq!((sentinel.lost, sentinel.errors, sentinel.failovers), (0, 0, 0), "{sentinel}");
+}
+
+#[tokio::test]
+async fn ten_tenants_fail_over_alone() {
+    let (mesh, config) = tenants(10);
+    let service = up(&config, &mesh).await;
+    for number in 0..10 {
+        let report = service.drill(&format!("tenant{number}"), Fault::MasterKilled).await;
+        assert_eq!(report.others_disturbed, Vec::<String>::new(), "{report}");
+        assert_eq!(report.failovers, 1, "{report}");
+    }
+}
+
+/// A mesh of the example's hosts, and a service, of that many tenants with the same addresses.
+fn tenants(number: usize) -> (String, String) {
+    let (mut mesh, _) = MESH.split_once("[[tenant]]").map(|(hosts, rest)| (hosts.to_owned(), rest)).unwrap();
+    let (mut config, _) =
+        SERVICE.split_once("[[cluster]]").map(|(head, rest)| (head.to_owned(), rest)).unwrap();
+    for tenant in 0..number {
+        let container = |node: usize| {
+            format!(
+                "{{ ctid = \"{}\", host = \"redis{node}\", ip = \"192.168.10.1{node}\" }}",
+                1000 + tenant * 10 + node
+            )
+        };
+        let containers = (1..=3).map(container).collect::<Vec<_>>().join(", ");
+        writeln!(
+            mesh,
+            "[[tenant]]\nname = \"tenant{tenant}\"\nkey = {}\nsubnet = \"192.168.10.0/24\"\ngateways = {{ proxy1 = \
+             \"192.168.10.4\", proxy2 = \"192.168.10.5\" }}\ncontainers = [{containers}]",
+            tenant + 1
+        )
+        .unwrap();
+        writeln!(
+            config,
+            "[[cluster]]\ntenant = \"tenant{tenant}\"\nlisten = \"10.0.1.100:{}\"\nmax_memory = \"16MiB\"\npersistence = \
+             \"none\"\npassword_file = \"x{tenant}\"",
+            7000 + tenant
+        )
+        .unwrap();
+    }
+    (mesh, config)
+}
+
+/// Ports at which something of this, or of any, host might listen.
+const KNOWN: [u16; 11] = [22, 53, 80, 443, 6379, 6380, 6640, 7000, 9378, 9379, 26379];
+
+/// From inside a container, as root and with any route it likes.
+#[tokio::test]
+async fn a_container_reaches_its_own_tenant_and_nothing_else() {
+    let service = up(SERVICE, MESH).await;
+    let lab = &service.lab;
+    let (report, _) = lab
+        .mesh()
+        .verify(VerifyOptions::new(0x7265), &())
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(report.findings(), [], "verify is not green");
+
+    let mut outside: Vec<IpAddr> =
+        lab.config().topology.hosts().iter().map(ovs_mesh::Host::underlay_ip).collect();
+    outside.extend(lab.config().proxies.vips.iter().map(ipnetwork::IpNetwork::ip));
+    outside.push(lab.client_address().unwrap().ip());
+    for cluster in &lab.config().clusters {
+        for (share, ctid) in cluster.nodes.iter().enumerate() {
+            let netns = lab.node_netns(ctid).unwrap();
+            let gateways = ["192.168.10.4", "192.168.10.5"];
+            // With no route there is nothing to be seen; so it gets one, by each gateway in turn.
+            for gateway in gateways {
+                let route = |verb: &str| {
+                    let args = ["-n", netns.name().as_str(), "route", verb, "default", "via", gateway];
+                    assert!(std::process::Command::new("ip").args(args).status().unwrap().success());
+                };
+                route("add");
+                let open = scan(&netns, &outside, &KNOWN);
+                assert_eq!(open, [], "{ctid} reaches the underlay by {gateway}");
+                route("del");
+            }
+            // All ports of its gateways, a third of them from each node: HAProxy is there to connect, and nobody to be connected to.
+            let every: Vec<u16> = (1..=u16::MAX)
+                .filter(|port| usize::from(*port) % 3 == share || KNOWN.contains(port))
+                .collect();
+            let gateways: Vec<IpAddr> = gateways.map(|ip| ip.parse().unwrap()).to_vec();
+            let open = scan(&netns, &gateways, &every);
+            assert_eq!(open, [], "{ctid} reaches something in a gateway's namespace");
+            // Its own nodes it does reach.
+            let own: Vec<SocketAddr> = scan(&netns, &["192.168.10.12".parse().unwrap()], &[6379, 26379]);
+            assert_eq!(own.len(), 2, "{ctid} does not reach its own tenant");
+        }
+    }
+}
+
+/// The addresses and ports that take a connection; a packet that is dropped is given half a second.
+fn scan(netns: &Netns, hosts: &[IpAddr], ports: &[u16]) -> Vec<SocketAddr> {
+    let targets: Vec<SocketAddr> =
+        hosts.iter().flat_map(|host| ports.iter().map(|port| SocketAddr::new(*host, *port))).collect();
+    netns
+        .run(|| {
+            std::thread::scope(|threads| {
+                let parts: Vec<_> = targets
+                    .chunks(targets.len().div_ceil(8).max(1))
+                    .map(|part| {
+                        // A thread begins in the namespace of the one that starts it.
+                        threads.spawn(move || {
+                            part.iter().copied().filter(|at| connects(*at)).collect::<Vec<_>>()
+                        })
+                    })
+                    .collect();
+                parts.into_iter().flat_map(|part| part.join().expect("a scan")).collect()
+            })
+        })
+        .expect("the container's namespace")
+}
+
+fn connects(at: SocketAddr) -> bool {
+    match std::net::TcpStream::connect_timeout(&at, Duration::from_millis(500)) {
+        Ok(_) => true,
+        Err(error) => {
+            let expected = [
+                ErrorKind::ConnectionRefused,
+                ErrorKind::TimedOut,
+                ErrorKind::NetworkUnreachable,
+                ErrorKind::HostUnreachable,
+            ];
+            assert!(expected.contains(&error.kind()), "{at}: {error}");
+            false
+        }
+    }
+}
