@@ -144,6 +144,8 @@ checks! {
     Static TunnelProtected = "tunnel-protected";
     /// No two tunnels have one tuple.
     Static TunnelDuplicate = "tunnel-duplicate";
+    /// No tunnel of somebody else's sends or takes with a tenant's key, to or from a host of the tenant.
+    Static TunnelForeign = "tunnel-foreign";
     /// ovs-vswitchd has the tunnels that the rows say.
     Static TunnelListed = "tunnel-listed";
     /// Both ends of a tunnel are there.
@@ -192,6 +194,8 @@ checks! {
     Static DeviceStale = "device-stale";
     /// A port's device is up.
     Static DeviceDown = "device-down";
+    /// No GRE device of the kernel's sends or takes with a tenant's key, to or from a host of the tenant.
+    Static DeviceTunnel = "device-tunnel";
     /// No two of a tenant have one MAC address.
     Static MacDuplicate = "mac-duplicate";
     /// No two of a tenant have one address.
