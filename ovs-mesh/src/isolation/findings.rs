@@ -223,6 +223,8 @@ checks! {
     Trace TraceRewrite = "trace-rewrite";
     /// A bridge has one flow, `NORMAL`: any other may do anything with packets that are not traced.
     Trace TraceFlows = "trace-flows";
+    /// No flow of somebody else's bridge makes a tunnel of his send with a tenant's key to a host of the mesh.
+    Trace TraceForeign = "trace-foreign";
     /// ovs-vswitchd can say what it would do.
     Trace TraceFailed = "trace-failed";
     /// The datapath has the ports that ovs-vswitchd thinks it has.

@@ -153,6 +153,17 @@ pub(super) const FAULTS: &[Fault] = &[
         &[("h1", "vs del-br br-other")],
     ),
     undone(
+        "another agent's flow sends with a tenant's key, by a tunnel that takes it from flows",
+        &[Check::TunnelForeign, Check::TraceForeign],
+        &[(
+            "h1",
+            "vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
+             vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 options:key=flow
+             of add-flow br-other 'arp,actions=set_field:7->tun_id,NORMAL'",
+        )],
+        &[("h1", "vs del-br br-other")],
+    ),
+    undone(
         "another agent's tunnel takes any key, where a tenant's is missing",
         &[Check::TunnelForeign],
         &[(
