@@ -271,6 +271,16 @@ impl InterfaceRow {
         };
         Some(EffectiveTuple { class, remote: address("remote_ip"), local: address("local_ip"), key })
     }
+
+    /// The key that a tunnel sends with, in ovs-vswitchd's own reading: `out_key` before `key`, cut to the 32 bits of the
+    /// wire; none for `flow`. No key is 0.
+    pub(crate) fn outgoing_key(&self) -> Option<u32> {
+        match self.options.get("out_key").or_else(|| self.options.get("key")).map(String::as_str) {
+            Some("flow") => None,
+            Some(text) => Some(wire_key(text)),
+            None => Some(0),
+        }
+    }
 }
 
 /// Whether an Interface's type is one of OVS's tunnels; also of those that are not known here.

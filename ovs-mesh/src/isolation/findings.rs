@@ -144,6 +144,8 @@ checks! {
     Static TunnelProtected = "tunnel-protected";
     /// No two tunnels have one tuple.
     Static TunnelDuplicate = "tunnel-duplicate";
+    /// No tunnel of somebody else's sends or takes with a tenant's key, to or from a host of the tenant.
+    Static TunnelForeign = "tunnel-foreign";
     /// ovs-vswitchd has the tunnels that the rows say.
     Static TunnelListed = "tunnel-listed";
     /// Both ends of a tunnel are there.
@@ -192,6 +194,8 @@ checks! {
     Static DeviceStale = "device-stale";
     /// A port's device is up.
     Static DeviceDown = "device-down";
+    /// No GRE device of the kernel's sends or takes with a tenant's key, to or from a host of the tenant.
+    Static DeviceTunnel = "device-tunnel";
     /// No two of a tenant have one MAC address.
     Static MacDuplicate = "mac-duplicate";
     /// No two of a tenant have one address.
@@ -219,6 +223,8 @@ checks! {
     Trace TraceRewrite = "trace-rewrite";
     /// A bridge has one flow, `NORMAL`: any other may do anything with packets that are not traced.
     Trace TraceFlows = "trace-flows";
+    /// No flow of somebody else's bridge makes a tunnel of his send with a tenant's key to a host of the mesh.
+    Trace TraceForeign = "trace-foreign";
     /// ovs-vswitchd can say what it would do.
     Trace TraceFailed = "trace-failed";
     /// The datapath has the ports that ovs-vswitchd thinks it has.

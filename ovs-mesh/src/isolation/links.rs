@@ -3,7 +3,7 @@
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::link::{Address, Link, Mac};
+use crate::link::{Address, GreDevice, Link, Mac};
 
 /// The devices of a host and of the named network namespaces on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,13 +81,16 @@ pub struct Device {
     /// The driver: `veth`, `bridge`, `openvswitch`, `vlan`, `tun`…; nothing for hardware and for `lo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// What it takes and sends, if it is a GRE device. A snapshot of an older ovsmesh does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gre: Option<GreDevice>,
     /// The index of the bridge, bond or VRF that it is a port of, in its namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<u32>,
-    /// The index of the device it stands on (`IFLA_LINK`); for a veth, of its other end.
+    /// The index of the device it stands on (`IFLA_LINK`); for a veth, of its other end; 0 is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_index: Option<u32>,
-    /// Where that device is.
+    /// Where that device is; for a tunnel, where its packets are on the underlay, with such a device or without.
     #[serde(default)]
     pub peer_netns: PeerNetns,
     /// Its addresses of global scope.
@@ -123,6 +126,7 @@ impl Device {
             up: link.up,
             mac: link.mac,
             kind: link.kind.clone(),
+            gre: link.gre.clone(),
             master: link.master,
             peer_index: link.peer_index,
             peer_netns: link.link_netns.map_or(PeerNetns::Same, netns),

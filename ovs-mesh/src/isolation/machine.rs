@@ -135,7 +135,7 @@ async fn ids(at: usize, spaces: &[Space], held: &[Held]) -> Result<HashMap<i32, 
     let mut ids: HashMap<i32, usize> = HashMap::new();
     let mut asked = vec![false; spaces.len()];
     for link in &spaces[at].links {
-        let (Some(id), Some(peer)) = (link.link_netns, link.peer_index) else { continue };
+        let Some(id) = link.link_netns else { continue };
         for (there, space) in spaces.iter().enumerate() {
             if ids.contains_key(&id) {
                 break;
@@ -145,9 +145,11 @@ async fn ids(at: usize, spaces: &[Space], held: &[Held]) -> Result<HashMap<i32, 
             };
             let is_it = |far: &Link| {
                 let back = far.peer_index == Some(link.index);
-                far.index == peer && (back || !link.is_veth())
+                Some(far.index) == link.peer_index && (back || !link.is_veth())
             };
-            if !space.links.iter().any(is_it) {
+            // A tunnel need not stand on a device: it may be of any namespace.
+            let is_afloat = link.gre.is_some() && link.peer_index.is_none_or(|index| index == 0);
+            if !is_afloat && !space.links.iter().any(is_it) {
                 continue;
             }
             asked[there] = true;

@@ -7,6 +7,7 @@ mod behind;
 mod between;
 mod bridges;
 mod devices;
+mod foreign;
 mod gateways;
 mod places;
 mod ports;
@@ -44,6 +45,7 @@ const KERNEL: &[Check] = &[
     Check::DeviceEnslaved,
     Check::DeviceStale,
     Check::DeviceDown,
+    Check::DeviceTunnel,
     Check::AddressDuplicate,
     Check::MtuUnderlay,
     Check::UnderlayAddress,
@@ -123,6 +125,10 @@ impl<'a> StaticChecks<'a> {
                 wiring::check(&view, places, &mut found);
             }
             None => self.report.skipped(host, KERNEL, "the snapshot says nothing of the kernel's devices"),
+        }
+        if snapshot.links.as_ref().is_some_and(foreign::is_unread) {
+            let reason = "the snapshot does not say what its GRE devices take and send: take it again";
+            self.report.skipped(host, &[Check::DeviceTunnel], reason);
         }
         if snapshot.tunnels.is_none() {
             let reason = "the snapshot has no list of ovs-vswitchd's tunnels";

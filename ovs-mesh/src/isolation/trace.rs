@@ -9,6 +9,7 @@ mod ends;
 mod flows;
 mod judge;
 mod learned;
+mod others;
 mod ports;
 
 use std::net::IpAddr;

@@ -110,6 +110,7 @@ impl Tracer<'_> {
         let links = snapshot.and_then(|snapshot| snapshot.links.as_ref());
         let mut known = snapshot.map_or_else(Vec::new, |snapshot| attached(&self.plan, snapshot, links));
         self.flows(&mut control, &tracing).await?;
+        self.others(&mut control, &tracing, snapshot).await?;
         self.learned(&mut control, &ports, &mut known).await?;
         let mut cases = tracing.cases(&known);
         // What there is little of first, should the time not do for all.
@@ -185,6 +186,25 @@ impl Tracer<'_> {
             }
         }
         self.report.extend(found);
+        Ok(())
+    }
+
+    /// Reads the flows of others' bridges, where those decide by which key a tunnel sends.
+    async fn others(
+        &mut self,
+        control: &mut Unixctl,
+        tracing: &Tracing<'_>,
+        snapshot: Option<&HostSnapshot>,
+    ) -> Result<(), Failed> {
+        let Some(snapshot) = snapshot else { return Ok(()) };
+        for bridge in tracing.others(&snapshot.rows) {
+            match control.call("bridge/dump-flows", &[bridge], self.soon()).await {
+                Ok(reply) => self.report.extend(tracing.others_flows(bridge, &reply)),
+                // It has gone meanwhile, or was never opened.
+                Err(UnixctlError::Refused { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 mod datapath;
 mod gateway;
 mod genl;
+mod gre;
 mod links;
 mod netns;
 mod offload;
@@ -17,6 +18,7 @@ pub use gateway::{
     gateways_on, remove_gateway,
 };
 pub use genl::GenlError;
+pub use gre::GreDevice;
 pub use links::Links;
 pub use netns::{Netns, NetnsError, NetnsId};
 pub use offload::{Features, OffloadError, features, set_tx_checksum};

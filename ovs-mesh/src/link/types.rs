@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Netns, NetnsError};
+use super::{GreDevice, Netns, NetnsError};
 use crate::NetnsName;
 
 /// An Ethernet address (IEEE 802 MAC-48), as `02:00:00:00:00:01`.
@@ -96,6 +96,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// The driver: `veth`, `bridge`, `tun`…; nothing for hardware and for `lo`.
     pub kind: Option<String>,
+    /// What it takes and sends, if it is a GRE device.
+    pub gre: Option<GreDevice>,
     /// The index of the bridge that it is a port of.
     pub master: Option<u32>,
     /// The index of the device it stands on; for a veth, of its other end, in that end's namespace.
@@ -121,6 +123,7 @@ impl Link {
             carrier: flags.contains(LinkFlags::LowerUp),
             mac: None,
             kind: None,
+            gre: None,
             master: None,
             peer_index: None,
             link_netns: None,
@@ -143,11 +146,14 @@ impl Link {
                     link.tx_packets = stats.tx_packets;
                 }
                 LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(InfoKind::Other(kind)) => Some(kind),
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
+                    for info in infos {
+                        match info {
+                            LinkInfo::Kind(InfoKind::Other(kind)) => link.kind = Some(kind),
+                            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+                            LinkInfo::Data(data) => link.gre = GreDevice::from_info(&data),
+                            _ => {}
+                        }
+                    }
                 }
                 _ => {}
             }

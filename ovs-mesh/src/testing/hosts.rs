@@ -180,6 +180,7 @@ pub(crate) fn blank() -> Device {
         up: false,
         mac: None,
         kind: None,
+        gre: None,
         master: None,
         peer_index: None,
         peer_netns: PeerNetns::Same,

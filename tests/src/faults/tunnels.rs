@@ -121,4 +121,57 @@ pub(super) const FAULTS: &[Fault] = &[
         )],
         &[("h1", "vs del-br br-other")],
     ),
+    undone(
+        "another agent's tunnel sends with a tenant's key",
+        &[Check::TunnelForeign],
+        &[(
+            "h1",
+            "vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
+             vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 options:in_key=70 \
+             options:out_key=7",
+        )],
+        &[("h1", "vs del-br br-other")],
+    ),
+    undone(
+        "another agent's tunnel sends with a tenant's key, on another datapath",
+        &[Check::TunnelForeign],
+        &[(
+            "h1",
+            "vs --no-wait add-br br-other -- set Bridge br-other datapath_type=$OTHER_DP external_ids:agent=other -- \
+             add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 options:key=7; sleep 0.3",
+        )],
+        &[("h1", "vs --no-wait del-br br-other")],
+    ),
+    undone(
+        "another agent's tunnel sends with whatever key flows say, to wherever they say",
+        &[Check::TunnelForeign],
+        &[(
+            "h1",
+            "vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
+             vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=flow options:key=flow",
+        )],
+        &[("h1", "vs del-br br-other")],
+    ),
+    undone(
+        "another agent's flow sends with a tenant's key, by a tunnel that takes it from flows",
+        &[Check::TunnelForeign, Check::TraceForeign],
+        &[(
+            "h1",
+            "vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
+             vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=10.0.1.12 options:key=flow
+             of add-flow br-other 'arp,actions=set_field:7->tun_id,NORMAL'",
+        )],
+        &[("h1", "vs del-br br-other")],
+    ),
+    undone(
+        "another agent's tunnel takes any key, where a tenant's is missing",
+        &[Check::TunnelForeign],
+        &[(
+            "h1",
+            "vs del-port $ACME_H2
+             vs add-br br-other -- set Bridge br-other datapath_type=$DP external_ids:agent=other
+             vs add-port br-other theirs -- set Interface theirs type=gre options:remote_ip=flow options:key=flow",
+        )],
+        &[("h1", "vs del-br br-other")],
+    ),
 ];

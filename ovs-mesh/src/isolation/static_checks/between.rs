@@ -69,7 +69,7 @@ impl SeenHost {
         }
     }
 
-    fn has(&self, tenant: usize, peer: usize) -> bool {
+    pub(super) fn has(&self, tenant: usize, peer: usize) -> bool {
         let (word, bit) = self.bit(tenant, peer);
         self.standing.get(word).is_some_and(|word| word & bit != 0)
     }

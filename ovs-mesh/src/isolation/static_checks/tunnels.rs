@@ -1,9 +1,12 @@
 //! A tenant's tunnels: one to every other host of the tenant, with its key, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use uuid::Uuid;
+
 use super::between::{SeenHost, Stray};
+use super::foreign;
 use super::{Check, Found, SYNC, Severity, View, on};
 use crate::names::{TenantName, TunnelKey};
 use crate::plan::{Bridge, Tunnel};
@@ -38,7 +41,8 @@ pub(super) fn check(view: &View<'_>, own: &mut SeenHost, found: &mut Found<'_>) 
         }
         self::missing(bridge, row, &missing, found);
     }
-    duplicates(view, found);
+    let told = duplicates(view, found);
+    foreign::check(view, own, &told, found);
 }
 
 fn missing(bridge: &Bridge, row: &BridgeRow, missing: &HashMap<&str, &Tunnel>, found: &mut Found<'_>) {
@@ -235,8 +239,8 @@ impl SeenHost {
     }
 }
 
-/// Tunnels with one tuple, on whatever bridges: ovs-vswitchd sets up only one of them.
-fn duplicates(view: &View<'_>, found: &mut Found<'_>) {
+/// Tunnels with one tuple, on whatever bridges: ovs-vswitchd sets up only one of them. The ports that were told of.
+fn duplicates(view: &View<'_>, found: &mut Found<'_>) -> HashSet<Uuid> {
     let rows = &view.snapshot.rows;
     let datapath = view.facts.topology.datapath().as_str();
     let own = view.host.underlay_ip();
@@ -257,6 +261,7 @@ fn duplicates(view: &View<'_>, found: &mut Found<'_>) {
             }
         }
     }
+    let mut told = HashSet::new();
     for mut group in alike.into_values() {
         group.sort_by(|a, b| (&a.1.name, &a.0.name).cmp(&(&b.1.name, &b.0.name)));
         let tenants: Vec<&TenantName> = group
@@ -276,5 +281,7 @@ fn duplicates(view: &View<'_>, found: &mut Found<'_>) {
         let reason = format!("{} has the same tuple: only one gets the packets", named.join(" and "));
         let remedy = "remove all but one, or give the tenant another key";
         found.add(Check::TunnelDuplicate, severity, &tenants, on(port, bridge), reason, remedy);
+        told.extend(group.iter().map(|(_, port)| port.uuid));
     }
+    told
 }

@@ -141,7 +141,7 @@ pub(super) fn number(text: &str) -> Option<u32> {
     long(text).and_then(|number| number.try_into().ok())
 }
 
-fn long(text: &str) -> Option<u64> {
+pub(super) fn long(text: &str) -> Option<u64> {
     let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     plain.then(|| u64::from_str_radix(digits, radix).ok()).flatten()

@@ -1,6 +1,7 @@
 //! One fault after the other in a healthy mesh: each is found by its name, and nothing else is.
 
 mod devices;
+mod foreign;
 mod tunnels;
 
 use uuid::Uuid;
@@ -36,6 +37,16 @@ fn option(name: &str, option: &str, value: &str) -> Fault {
         host.interface(&name).options.insert(option.clone(), value.clone());
         host.tunnels = None;
     })
+}
+
+/// Somebody else's bridge, br-x.
+fn add_alien(host: &mut HostSnapshot) {
+    let some = host.rows.bridges.values().next().unwrap().clone();
+    let uuid = Uuid::from_u128(0x9999);
+    let row =
+        BridgeRow { uuid, name: "br-x".to_owned(), ports: vec![], external_ids: StringMap::new(), ..some };
+    host.rows.bridges.insert(uuid, row);
+    host.rows.bridge_set.push(uuid);
 }
 
 fn judge(table: Vec<(&str, Fault, Expected)>) {

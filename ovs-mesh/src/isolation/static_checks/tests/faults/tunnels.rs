@@ -90,17 +90,7 @@ fn of_tunnels() {
             "somebody else's with one tuple",
             on_a(|host| {
                 let options = [("key", "0x65"), ("remote_ip", "10.0.0.2")];
-                let acme = host.bridge("br-acme").clone();
-                let uuid = Uuid::from_u128(9);
-                let row = BridgeRow {
-                    uuid,
-                    name: "br-x".to_owned(),
-                    ports: vec![],
-                    external_ids: StringMap::new(),
-                    ..acme
-                };
-                host.rows.bridges.insert(uuid, row);
-                host.rows.bridge_set.push(uuid);
+                add_alien(host);
                 add_port(host, "br-x", "vm-tun", "gre", &options, &[]);
             }),
             vec![(TunnelDuplicate, Breach)],
