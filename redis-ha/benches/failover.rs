@@ -167,25 +167,26 @@ fn table(asked: &Asked, all: &BTreeMap<(Fault, &str), Vec<Figures>>) {
                 print!("{:>26}", "-");
                 continue;
             };
-            let outage = median(runs.iter().map(|run| run.outage).collect());
-            let count = |of: fn(&Figures) -> usize| median(runs.iter().map(|run| of(run) as f64).collect());
+            let outage = median(runs.iter().map(|run| run.outage).collect()).unwrap_or(f64::NAN);
+            let count = |of: fn(&Figures) -> usize| median(runs.iter().map(of).collect()).unwrap_or_default();
             let (acknowledged, lost) = (count(|run| run.acknowledged), count(|run| run.lost));
             print!("{:>26}", format!("{outage:.2} / {acknowledged} / {lost}"));
             outages.insert(profile.as_str(), (outage, lost));
         }
         match (outages.get("seed"), outages.get("fast")) {
-            (Some((_, lost)), Some((_, ours))) if *lost > 100.0 => {
-                println!("{:>18}", format!("lost {:.0}", lost / ours.max(1.0)));
+            (Some((_, lost)), Some((_, ours))) if *lost > 100 => {
+                println!("{:>18}", format!("lost {}", lost / *ours.max(&1)));
             }
             (Some((outage, _)), Some((ours, _))) => {
-                println!("{:>18}", format!("outage {:.1}", outage / ours))
+                println!("{:>18}", format!("outage {:.1}", outage / ours));
             }
             _ => println!(),
         }
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn median<T: Copy + PartialOrd>(mut values: Vec<T>) -> Option<T> {
+    // No figure is a NaN.
+    values.sort_by(|one, other| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal));
+    values.get(values.len() / 2).copied()
 }

@@ -102,7 +102,7 @@ pub fn check(
         match fs::read_to_string(&path) {
             Ok(found) if found == *text => {}
             Ok(_) => {
-                report.findings.push(finding(&path, "rendered", "it is not what the service's file says"))
+                report.findings.push(finding(&path, "rendered", "it is not what the service's file says"));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 report.findings.push(finding(&path, "rendered", "it is not there"));

@@ -1,5 +1,6 @@
 //! The daemons' own checks.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(super) fn check(
     let name = rendered.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let said = match name {
         "haproxy.cfg" => haproxy(path, report)?,
-        "keepalived.conf" => said(run(
+        "keepalived.conf" => said(&run(
             Command::new("keepalived").args(["--config-test", "--use-file"]).arg(path),
             "keepalived",
         )?),
@@ -81,7 +82,7 @@ fn haproxy(path: &Path, report: &mut CheckReport) -> Result<Option<String>, Chec
             absent.join(", ")
         ));
     }
-    Ok(said(run(Command::new("haproxy").args(["-c", "-f"]).arg(&checked), "haproxy")?))
+    Ok(said(&run(Command::new("haproxy").args(["-c", "-f"]).arg(&checked), "haproxy")?))
 }
 
 /// A copy that listens on nothing but a socket in its directory and keeps everything there.
@@ -115,7 +116,8 @@ fn daemon(
     let dir = scratch()?;
     let socket = dir.path().join("sock");
     let mut copy: String = text.lines().filter_map(copied).map(|line| line + "\n").collect();
-    copy.push_str(&format!("dir {}\nunixsocket {}\n", dir.path().display(), socket.display()));
+    // Writing into a string cannot fail.
+    let _ = writeln!(copy, "dir {}\nunixsocket {}", dir.path().display(), socket.display());
     let conf = dir.path().join("copy.conf");
     fs::write(&conf, copy).map_err(file("write", &conf))?;
     let failed = |source| CheckError::Program { program, source };
@@ -165,8 +167,8 @@ fn run(command: &mut Command, program: &'static str) -> Result<Output, CheckErro
 }
 
 /// What a check that failed said.
-fn said(output: Output) -> Option<String> {
-    (!output.status.success()).then(|| text_of(&output))
+fn said(output: &Output) -> Option<String> {
+    (!output.status.success()).then(|| text_of(output))
 }
 
 /// The last lines of what a program said.

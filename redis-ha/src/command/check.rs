@@ -1,5 +1,6 @@
 //! `redis-ha check`.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use redis_ha::{Config, Secrets, check};
@@ -24,14 +25,15 @@ pub(crate) fn run(global: &Global, options: &Check) -> Result<Exit, Failure> {
         Format::Json => print(&format!("{}\n", serde_json::json!(report)))?,
         Format::Text => {
             let mut text = String::new();
+            // Writing into a string cannot fail.
             for finding in &report.findings {
-                text.push_str(&format!("{finding}\n"));
+                let _ = writeln!(text, "{finding}");
             }
             for note in &report.notes {
-                text.push_str(&format!("note: {note}\n"));
+                let _ = writeln!(text, "note: {note}");
             }
             let files = if report.accepted == 1 { "1 file" } else { &format!("{} files", report.accepted) };
-            text.push_str(&format!("{files} accepted by the daemons, {} findings\n", report.findings.len()));
+            let _ = writeln!(text, "{files} accepted by the daemons, {} findings", report.findings.len());
             print(&text)?;
         }
     }

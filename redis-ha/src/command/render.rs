@@ -1,5 +1,6 @@
 //! `redis-ha render`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -29,7 +30,8 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
             path: path.clone(),
             source,
         })?;
-        text.push_str(&format!("{}\n", path.display()));
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{}", path.display());
     }
     print(&text)?;
     Ok(Exit::Done)

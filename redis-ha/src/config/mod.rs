@@ -19,6 +19,7 @@ use ovs_mesh::file::FileError;
 use ovs_mesh::{Container, Ctid, HostName, NetnsName, TenantName, Topology, TopologyError, gateway_netns};
 
 pub use profile::{Pace, Profile, Watch};
+pub(crate) use secret::hex;
 pub use secret::{Credentials, Secret, SecretError, Secrets};
 
 /// The port of every Redis, inside its tenant's network.

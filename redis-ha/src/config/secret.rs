@@ -1,6 +1,6 @@
 //! Passwords: read from files that only their owner can read, and never shown.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -137,11 +137,20 @@ impl Credentials {
                 unreachable!("HMAC takes a key of any length")
             };
             mac.update(format!("redis-ha {what} {tenant}").as_bytes());
-            let digest = mac.finalize().into_bytes();
-            Secret(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+            Secret(hex(&mac.finalize().into_bytes()))
         };
         Self { client, operator: derived("operator"), sentinel: derived("sentinel") }
     }
+}
+
+/// Two lower-case digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn read(path: &Path) -> Result<Secret, SecretError> {

@@ -1,3 +1,4 @@
+use std::fmt::Write;
 use std::path::Path;
 
 use super::*;
@@ -104,7 +105,7 @@ fn each_fault_is_told_with_its_place() {
         (r#"listen = "10.0.1.100:6379""#, r#"listen = "10.0.1.100""#),
         (r#"listen = "10.0.1.100:6379""#, ""),
         (r#"max_memory = "256MiB""#, r#"max_memory = "256""#),
-        (r#"max_memory = "256MiB""#, r#"max_memory = 256"#),
+        (r#"max_memory = "256MiB""#, "max_memory = 256"),
         (r#"max_memory = "256MiB""#, "max_memory = \"0MiB\"\neviction = \"lru\""),
         (r#"password_file = "secrets/acme""#, "password = \"open\""),
         (r#"host_memory = { r1 = "16GiB" }"#, r#"host_memory = { r9 = "16GiB" }"#),
@@ -115,10 +116,10 @@ fn each_fault_is_told_with_its_place() {
     for (from, to) in table {
         assert!(GOOD.contains(from), "{from}");
         let error = parse(&GOOD.replace(from, to)).unwrap_err();
-        told.push_str(&format!("--- {from} → {to}\n"));
+        writeln!(told, "--- {from} → {to}").unwrap();
         for fault in error.faults() {
             let (line, column) = error.place(fault);
-            told.push_str(&format!("{line}:{column} {} | {}\n", fault.message(), fault.accepted()));
+            writeln!(told, "{line}:{column} {} | {}", fault.message(), fault.accepted()).unwrap();
         }
     }
     insta::assert_snapshot!(told);

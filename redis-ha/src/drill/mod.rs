@@ -105,12 +105,18 @@ impl Default for DrillOptions {
 /// What happened, in the order in which it did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Moment {
-    /// When, from the fault; what was before it is negative.
-    pub at_ms: i64,
+    /// When, in milliseconds from the fault; what was before it is negative.
+    pub at_ms: i32,
     /// Who said it.
     pub who: String,
     /// What it was.
     pub what: String,
+}
+
+impl Moment {
+    fn seconds(&self) -> f64 {
+        f64::from(self.at_ms) / 1000.0
+    }
 }
 
 /// What a drill's client saw.
@@ -128,7 +134,7 @@ pub struct DrillReport {
     pub lost: usize,
     /// How many tries failed.
     pub errors: usize,
-    /// How many other tenants' clients, who wrote all the while, saw an error.
+    /// The other tenants whose clients, who wrote all the while, saw an error or a gap; none after a fault of what all share.
     pub others_disturbed: Vec<String>,
     /// How often a master was replaced by another.
     pub failovers: usize,
@@ -220,8 +226,9 @@ impl DrillReport {
 
 impl fmt::Display for DrillReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Moment { at_ms, who, what } in &self.timeline {
-            writeln!(f, "{:>+9.3} s  {who:<22} {what}", *at_ms as f64 / 1000.0)?;
+        for moment in &self.timeline {
+            let Moment { at_ms: _, who, what } = moment;
+            writeln!(f, "{:>+9.3} s  {who:<22} {what}", moment.seconds())?;
         }
         writeln!(
             f,

@@ -216,14 +216,22 @@ fn longest_gap(outcomes: &[(Instant, Outcome)], started: Instant) -> Duration {
     longest.max(end.saturating_duration_since(last.unwrap_or(started)))
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "milliseconds of a drill")]
+/// Milliseconds from the fault, negative before it.
 fn signed_ms(at: Instant, started: Instant) -> f64 {
     let after = at.saturating_duration_since(started).as_secs_f64();
     let before = started.saturating_duration_since(at).as_secs_f64();
     (after - before) * 1000.0
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "milliseconds of a drill")]
+/// The same in whole ones.
+fn whole_ms(at: Instant, started: Instant) -> i32 {
+    let ms = |from: Instant, to: Instant| {
+        let micros = to.saturating_duration_since(from).as_micros();
+        i32::try_from((micros + 500) / 1000).unwrap_or(i32::MAX)
+    };
+    ms(started, at) - ms(at, started)
+}
+
 fn timeline(mut said: Vec<Said>, outcomes: &[(Instant, Outcome)], started: Instant) -> Vec<Moment> {
     // Of the client, only what changes: from answers to errors and back.
     let mut was_fine = true;
@@ -249,7 +257,7 @@ fn timeline(mut said: Vec<Said>, outcomes: &[(Instant, Outcome)], started: Insta
     }
     said.sort_by_key(|said| said.at);
     said.into_iter()
-        .map(|Said { at, who, what }| Moment { at_ms: signed_ms(at, started).round() as i64, who, what })
+        .map(|Said { at, who, what }| Moment { at_ms: whole_ms(at, started), who, what })
         .collect()
 }
 

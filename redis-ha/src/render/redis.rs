@@ -5,7 +5,9 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use super::{Layout, head};
-use crate::config::{Cluster, Config, Credentials, Node, OPERATOR_USER, Persistence, REDIS_PORT, Secret};
+use crate::config::{
+    Cluster, Config, Credentials, Node, OPERATOR_USER, Persistence, REDIS_PORT, Secret, Watch, hex,
+};
 
 /// What a tenant's clients may do: all but what administers the server, and of the dangerous what concerns their own data.
 const CLIENT: &str =
@@ -103,11 +105,11 @@ shutdown-timeout 2
         policy = eviction.as_str(),
         others = nodes.len() - 1,
         freshness = match profile.pace().watch {
-            crate::config::Watch::Agent { freshness, .. } => format!("{} ms", freshness.as_millis()),
-            crate::config::Watch::Role { .. } => "no time: this profile has no agent".to_owned(),
+            Watch::Agent { freshness, .. } => format!("{} ms", freshness.as_millis()),
+            Watch::Role { .. } => "no time: this profile has no agent".to_owned(),
         },
     );
-    if let (crate::config::Watch::Role { .. }, Some(first)) = (profile.pace().watch, first)
+    if let (Watch::Role { .. }, Some(first)) = (profile.pace().watch, first)
         && first.ctid != node.ctid
     {
         let _ = write!(
@@ -121,5 +123,5 @@ shutdown-timeout 2
 
 /// A password as Redis keeps it.
 fn digest(secret: &Secret) -> String {
-    Sha256::digest(secret.expose().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(secret.expose().as_bytes()))
 }

@@ -1,5 +1,7 @@
 //! The systemd units.
 
+use std::fmt::Write;
+
 use ovs_mesh::HostName;
 
 use super::{Layout, head};
@@ -15,7 +17,9 @@ PrivateTmp=yes
 
 pub(super) fn redis(cluster: &Cluster, layout: &Layout) -> String {
     let mut text = head("systemd unit of a node's Redis");
-    text.push_str(&format!(
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
         "[Unit]
 Description=Redis of tenant {tenant}
 After=network.target
@@ -44,14 +48,16 @@ WantedBy=multi-user.target
         conf = layout.conf.join("redis.conf").display(),
         replica = if cluster.starts_as_replica() { " --replicaof 127.0.0.1 1" } else { "" },
         restart = cluster.profile.pace().restart.as_secs_f64(),
-    ));
+    );
     text
 }
 
 pub(super) fn sentinel(layout: &Layout) -> String {
     let mut text = head("systemd unit of a node's Sentinel");
     let live = layout.state.join("sentinel").join("sentinel.conf");
-    text.push_str(&format!(
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
         "[Unit]
 Description=Sentinel
 After=network.target
@@ -74,14 +80,16 @@ WantedBy=multi-user.target
 ",
         conf = layout.conf.join("sentinel.conf").display(),
         live = live.display(),
-    ));
+    );
     text
 }
 
 pub(super) fn haproxy(layout: &Layout) -> String {
     let mut text = head("systemd unit of a proxy's HAProxy");
     let conf = layout.conf.join("haproxy.cfg");
-    text.push_str(&format!(
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
         "[Unit]
 Description=HAProxy in front of the tenants' Redis
 After=network.target ovsmesh.service
@@ -105,13 +113,15 @@ LimitNOFILE=65536
 WantedBy=multi-user.target
 ",
         conf = conf.display(),
-    ));
+    );
     text
 }
 
 pub(super) fn keepalived(layout: &Layout) -> String {
     let mut text = head("systemd unit of a proxy's keepalived");
-    text.push_str(&format!(
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
         "[Unit]
 Description=keepalived for the VIPs of the tenants' Redis
 After=network.target redis-ha-agent.service
@@ -130,13 +140,15 @@ RestartSec=0.2
 WantedBy=multi-user.target
 ",
         conf = layout.conf.join("keepalived.conf").display(),
-    ));
+    );
     text
 }
 
 pub(super) fn agent(proxy: &HostName, layout: &Layout) -> String {
     let mut text = head("systemd unit of a proxy's agent");
-    text.push_str(&format!(
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
         "[Unit]
 Description=Says to HAProxy which node is the master
 After=network.target ovsmesh.service
@@ -159,13 +171,15 @@ CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_DAC_OVERRIDE
 WantedBy=multi-user.target
 ",
         conf = layout.conf.join("redis-ha.toml").display(),
-    ));
+    );
     text
 }
 
 pub(super) fn notify(proxy: &HostName, layout: &Layout) -> String {
     let mut text = head("systemd unit of a proxy's notifier");
-    text.push_str(&format!(
+    // Writing into a string cannot fail.
+    let _ = write!(
+        text,
         "[Unit]
 Description=Moves the VIPs in the VPC to the proxy that keepalived chose
 After=network.target
@@ -182,6 +196,6 @@ CapabilityBoundingSet=
 WantedBy=multi-user.target
 ",
         conf = layout.conf.join("redis-ha.toml").display(),
-    ));
+    );
     text
 }
