@@ -3,3 +3,4 @@
 //! Built on the public API of `ovs-mesh`, `ovz-net` and `ovsmesh-lab` alone.
 
 pub mod aws;
+pub mod notify;

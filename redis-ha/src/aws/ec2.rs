@@ -191,11 +191,11 @@ impl Ec2 {
     pub fn route_tables(
         &mut self,
         imds: &mut Imds,
-        ids: &[RouteTableId],
+        tables: &[RouteTableId],
     ) -> Result<Vec<RouteTable>, Ec2Error> {
-        let query = Query::new("DescribeRouteTables").with_list("RouteTableId", ids);
+        let query = Query::new("DescribeRouteTables").with_list("RouteTableId", tables);
         let found = self.ask(imds, &query, answer::route_tables)?;
-        match ids.iter().find(|id| !found.iter().any(|table| table.id == **id)) {
+        match tables.iter().find(|id| !found.iter().any(|table| table.id == **id)) {
             Some(missing) => Err(Ec2Error::Unknown { object: missing.to_string() }),
             None => Ok(found),
         }

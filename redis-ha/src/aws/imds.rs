@@ -13,6 +13,8 @@ use super::{Endpoint, HttpError, InterfaceId, Region, SubnetId};
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a token is asked to be valid; the longest that there is.
 const TOKEN_LIFE: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long it is used.
+const TOKEN_USE: Duration = Duration::from_secs(TOKEN_LIFE.as_secs() - 60);
 
 /// The instance's metadata cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +175,7 @@ impl Imds {
         if status != 200 {
             return Err(ImdsError::NoToken { status });
         }
-        let (token, _) = self.token.insert((body, asked + TOKEN_LIFE - Duration::from_secs(60)));
+        let (token, _) = self.token.insert((body, asked + TOKEN_USE));
         Ok(token.clone())
     }
 }

@@ -1,5 +1,6 @@
 //! A signed request of EC2's Query API (Signature Version 4).
 
+use std::fmt::Display;
 use std::time::SystemTime;
 
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -28,13 +29,13 @@ impl Query {
     }
 
     /// One parameter.
-    pub(crate) fn with(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.parameters.push((name.into(), value.to_string()));
+    pub(crate) fn with(mut self, name: impl Into<String>, value: impl Display) -> Self {
+        self.parameters.push((name.into(), format!("{value}")));
         self
     }
 
     /// A list: `Name.1`, `Name.2` and so on.
-    pub(crate) fn with_list(mut self, name: &str, values: impl IntoIterator<Item = impl ToString>) -> Self {
+    pub(crate) fn with_list(mut self, name: &str, values: impl IntoIterator<Item = impl Display>) -> Self {
         for (at, value) in values.into_iter().enumerate() {
             self = self.with(format!("{name}.{}", at + 1), value);
         }
@@ -46,7 +47,7 @@ impl Query {
         self,
         number: usize,
         name: &str,
-        values: impl IntoIterator<Item = impl ToString>,
+        values: impl IntoIterator<Item = impl Display>,
     ) -> Self {
         self.with(format!("Filter.{number}.Name"), name).with_list(&format!("Filter.{number}.Value"), values)
     }
