@@ -33,9 +33,14 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Make the VIP lead to this instance while keepalived is master, on AWS
+    Notify(command::notify::Notify),
+}
 
 fn main() -> ExitCode {
     let Args { global: _, command } = Args::parse();
-    match command {}
+    match command {
+        Command::Notify(notify) => command::notify::run(notify),
+    }
 }

@@ -168,7 +168,8 @@ impl Imds {
         }
         let url = self.endpoint.url("latest/api/token");
         let life = TOKEN_LIFE.as_secs().to_string();
-        let request = Request::put(&url).header("x-aws-ec2-metadata-token-ttl-seconds", life).body(());
+        // An empty text and not nothing at all, for which ureq would send chunks.
+        let request = Request::put(&url).header("x-aws-ec2-metadata-token-ttl-seconds", life).body("");
         let Ok(request) = request else { return Err(ImdsError::NoToken { status: 0 }) };
         let asked = Instant::now();
         let Answer { status, body } = self.http.send(request)?;

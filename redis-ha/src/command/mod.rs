@@ -1,1 +1,3 @@
 //! The subcommands, one file each.
+
+pub(crate) mod notify;

@@ -37,9 +37,11 @@ impl SystemLog {
     }
 }
 
-impl Log for SystemLog {
+impl SystemLog {
+    /// One line for the log daemon alone.
+    ///
     /// Nothing depends on it and nothing waits for it: a log daemon that does not read must not hold up the VIP.
-    fn log(&mut self, level: Level, text: &str) {
+    pub fn only_daemon(&mut self, level: Level, text: &str) {
         // RFC 3164, facility daemon; the log daemon adds the time.
         let severity = match level {
             Level::Error => 3,
@@ -51,8 +53,14 @@ impl Log for SystemLog {
         if let Some(socket) = &self.socket {
             let _ = socket.send_to(message.as_bytes(), &self.path);
         }
+    }
+}
+
+impl Log for SystemLog {
+    fn log(&mut self, level: Level, text: &str) {
+        self.only_daemon(level, text);
         if self.is_stderr_ours {
-            anstream::eprintln!("{line}");
+            anstream::eprintln!("{text}");
         }
     }
 }

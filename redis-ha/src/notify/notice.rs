@@ -112,6 +112,13 @@ pub struct NoticeError {
     line: String,
 }
 
+impl NoticeError {
+    /// Whether a health checker wrote it (`VS`, a virtual server, or `RS`, a real one).
+    pub(super) fn is_of_checker(&self) -> bool {
+        self.line.starts_with("VS ") || self.line.starts_with("RS ")
+    }
+}
+
 impl FromStr for Notice {
     type Err = NoticeError;
 

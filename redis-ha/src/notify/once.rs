@@ -51,7 +51,7 @@ pub enum OnceError {
         source: Option<VpcError>,
     },
     /// While it was tried, keepalived took the VIP off this machine.
-    #[error("this machine is no longer master")]
+    #[error("this machine is no longer master: the VIP is on none of its devices")]
     NoLongerMaster,
 }
 

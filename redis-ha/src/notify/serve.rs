@@ -194,6 +194,8 @@ impl Daemon<'_> {
     fn take(&mut self, event: Event) -> bool {
         match event {
             Event::Said(Ok(notice)) => self.said(&notice),
+            // Health checkers write to the same FIFO, if keepalived is told only one.
+            Event::Said(Err(error)) if error.is_of_checker() => {}
             Event::Said(Err(error)) => self.log.log(Level::Warning, &error.to_string()),
             Event::Trouble(error) => self.log.log(Level::Error, &chain(&error)),
             Event::Ready(Ok(())) => self.log.log(Level::Info, "EC2 answers"),
