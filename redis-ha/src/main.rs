@@ -36,11 +36,14 @@ struct Global {
 enum Command {
     /// Make the VIP lead to this instance while keepalived is master, on AWS
     Notify(command::notify::Notify),
+    /// The AWS side as code
+    Stack(command::stack::Stack),
 }
 
 fn main() -> ExitCode {
     let Args { global: _, command } = Args::parse();
     match command {
         Command::Notify(notify) => command::notify::run(notify),
+        Command::Stack(stack) => command::stack::run(stack),
     }
 }
