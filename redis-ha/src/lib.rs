@@ -4,13 +4,16 @@
 //! topology, the proxies and a cluster a tenant.
 
 mod agent;
+pub mod aws;
 mod bootstrap;
 mod check;
 mod config;
 mod drill;
 mod lab;
+pub mod notify;
 mod proxy;
 mod render;
+pub mod stack;
 mod survey;
 mod wire;
 

@@ -118,12 +118,7 @@ async fn each_tenant_has_its_own_redis_behind_one_address() {
     refused(globex.listen, acme_password, "AuthenticationFailed");
     refused(acme.listen, "", "NOAUTH");
     // What administers the server is not a client's.
-    for words in [
-        &["REPLICAOF", "NO", "ONE"][..],
-        &["CONFIG", "GET", "*"],
-        &["SHUTDOWN"],
-        &["ACL", "LIST"],
-    ] {
+    for words in [&["REPLICAOF", "NO", "ONE"][..], &["CONFIG", "GET", "*"], &["SHUTDOWN"], &["ACL", "LIST"]] {
         let refused = command(&netns, acme.listen, acme_password, words).unwrap_err();
         assert!(refused.contains("NoPerm"), "{words:?}: {refused}");
     }

@@ -5,7 +5,9 @@ pub(crate) mod bootstrap;
 pub(crate) mod check;
 pub(crate) mod drill;
 pub(crate) mod lab;
+pub(crate) mod notify;
 pub(crate) mod render;
+pub(crate) mod stack;
 pub(crate) mod status;
 
 use std::io::Write;

@@ -1,0 +1,194 @@
+use std::net::Ipv4Addr;
+
+use ovs_mesh::HostName;
+
+use super::*;
+
+fn topology() -> Topology {
+    include_str!("../../../../examples/ha-redis.toml").parse().unwrap()
+}
+
+fn options(placement: VipPlacement) -> StackOptions {
+    StackOptions {
+        vpc: "10.0.0.0/16".parse().unwrap(),
+        subnets: ["10.0.1.0/24", "10.0.2.0/24"].map(|subnet| subnet.parse().unwrap()),
+        proxies: StackOptions::gateway_hosts(&topology()),
+        instance: "VI_1".to_owned(),
+        vip: match placement {
+            VipPlacement::Address => Ipv4Addr::new(10, 0, 1, 100),
+            VipPlacement::Route => Ipv4Addr::new(172, 30, 0, 1),
+        },
+        placement,
+        clients: vec!["10.0.0.0/16".parse().unwrap(), "192.0.2.0/24".parse().unwrap()],
+        client_ports: vec![6379, 6380],
+        ssh: "198.51.100.7/32".parse().unwrap(),
+    }
+}
+
+fn resource(template: &Value, name: &str) -> Value {
+    template["Resources"][name]["Properties"].clone()
+}
+
+#[test]
+fn the_seeds_five_hosts() {
+    insta::assert_json_snapshot!("address", template(&topology(), &options(VipPlacement::Address)).unwrap());
+    insta::assert_json_snapshot!("route", template(&topology(), &options(VipPlacement::Route)).unwrap());
+}
+
+#[test]
+fn the_proxies_share_a_zone_or_do_not() {
+    let subnet = |placement, host: &str| {
+        let template = template(&topology(), &options(placement)).unwrap();
+        resource(&template, &format!("{host}Interface"))["SubnetId"]["Ref"].clone()
+    };
+    assert_eq!(["Proxy1", "Proxy2"].map(|host| subnet(VipPlacement::Address, host)), ["SubnetA", "SubnetA"]);
+    assert_eq!(["Proxy1", "Proxy2"].map(|host| subnet(VipPlacement::Route, host)), ["SubnetA", "SubnetB"]);
+    let redis = ["Redis1", "Redis2", "Redis3"].map(|host| subnet(VipPlacement::Address, host));
+    assert_eq!(redis, ["SubnetA", "SubnetB", "SubnetA"]);
+}
+
+/// Every rule of every group, as one line each: there is none beside them.
+#[test]
+fn nothing_else_passes() {
+    let template = template(&topology(), &options(VipPlacement::Address)).unwrap();
+    let mut rules = Vec::new();
+    let mut rule = |group: &str, way: &str, rule: &Value| {
+        let text = |key: &str| rule[key].as_str().map(str::to_owned);
+        let other = text("CidrIp")
+            .or_else(|| rule["SourceSecurityGroupId"]["Fn::GetAtt"][0].as_str().map(str::to_owned))
+            .or_else(|| rule["DestinationSecurityGroupId"]["Fn::GetAtt"][0].as_str().map(str::to_owned));
+        let ports =
+            rule["FromPort"].as_u64().map_or_else(String::new, |from| format!(" {from}-{}", rule["ToPort"]));
+        rules.push(format!("{group} {way} {}{ports} {}", text("IpProtocol").unwrap(), other.unwrap()));
+    };
+    for (name, resource) in template["Resources"].as_object().unwrap() {
+        let properties = &resource["Properties"];
+        match resource["Type"].as_str().unwrap() {
+            "AWS::EC2::SecurityGroup" => {
+                for (way, key) in [("in", "SecurityGroupIngress"), ("out", "SecurityGroupEgress")] {
+                    properties[key].as_array().unwrap().iter().for_each(|one| rule(name, way, one));
+                }
+            }
+            "AWS::EC2::SecurityGroupIngress" => {
+                rule(properties["GroupId"]["Fn::GetAtt"][0].as_str().unwrap(), "in", properties);
+            }
+            "AWS::EC2::SecurityGroupEgress" => {
+                rule(properties["GroupId"]["Fn::GetAtt"][0].as_str().unwrap(), "out", properties);
+            }
+            _ => {}
+        }
+    }
+    rules.sort();
+    assert_eq!(
+        rules,
+        [
+            "MemberGroup in 47 MemberGroup",
+            "MemberGroup in tcp 22-22 198.51.100.7/32",
+            "MemberGroup out 47 MemberGroup",
+            "MemberGroup out tcp 443-443 0.0.0.0/0",
+            "ProxyGroup in 112 ProxyGroup",
+            "ProxyGroup in tcp 6379-6379 10.0.0.0/16",
+            "ProxyGroup in tcp 6379-6379 192.0.2.0/24",
+            "ProxyGroup in tcp 6380-6380 10.0.0.0/16",
+            "ProxyGroup in tcp 6380-6380 192.0.2.0/24",
+            "ProxyGroup out 112 ProxyGroup",
+            "ProxyGroup out tcp 443-443 0.0.0.0/0",
+        ]
+    );
+    let groups =
+        |host: &str| resource(&template, &format!("{host}Interface"))["GroupSet"].as_array().unwrap().len();
+    assert_eq!((groups("Redis1"), groups("Proxy1")), (1, 2));
+}
+
+#[test]
+fn the_topology_in_the_user_data_is_the_topology() {
+    let topology = topology();
+    let template = template(&topology, &options(VipPlacement::Route)).unwrap();
+    let script = resource(&template, "Redis2Instance")["UserData"]["Fn::Base64"]["Fn::Sub"].clone();
+    let script = script.as_str().unwrap();
+    let (_, rest) = script.split_once("mesh.toml << 'END-OF-FILE'\n").unwrap();
+    let (mesh, _) = rest.split_once("\nEND-OF-FILE\n").unwrap();
+    // As CloudFormation does.
+    let mut filled = mesh.to_owned();
+    for host in topology.hosts() {
+        let reference = format!("${{{}Interface.PrimaryPrivateIpAddress}}", logical_name(host.name()));
+        assert_eq!(filled.matches(&reference).count(), 1);
+        filled = filled.replace(&reference, &host.underlay_ip().to_string());
+    }
+    assert_eq!(filled.parse::<Topology>().unwrap(), topology);
+}
+
+/// Each variable of a script is one that CloudFormation has; a shell's own are written without braces.
+#[test]
+fn scripts_refer_to_what_is_there() {
+    for placement in [VipPlacement::Address, VipPlacement::Route] {
+        let template = template(&topology(), &options(placement)).unwrap();
+        let names = |key: &str| template[key].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let known = [names("Parameters"), names("Resources")].concat();
+        for host in ["Redis1", "Proxy2"] {
+            let script =
+                resource(&template, &format!("{host}Instance"))["UserData"]["Fn::Base64"]["Fn::Sub"].clone();
+            let script = script.as_str().unwrap().to_owned();
+            for reference in script.split("${").skip(1) {
+                let name = reference.split(['}', '.']).next().unwrap();
+                assert!(known.iter().any(|known| known == name), "{name}");
+            }
+            assert_eq!(script.contains("redis-ha notify"), host == "Proxy2");
+        }
+    }
+}
+
+#[test]
+fn what_would_not_work_is_no_template() {
+    let error = |change: &dyn Fn(&mut StackOptions)| {
+        let mut options = options(VipPlacement::Address);
+        change(&mut options);
+        template(&topology(), &options).unwrap_err().to_string()
+    };
+    let host = |name: &str| name.parse::<HostName>().unwrap();
+    assert_eq!(error(&|options| options.proxies.truncate(1)), "there are 1 proxies; two are needed at least");
+    assert_eq!(
+        error(&|options| options.proxies.push(host("proxy3"))),
+        "the proxy `proxy3` is no host of the topology"
+    );
+    assert_eq!(
+        error(&|options| options.proxies.extend(["redis1", "redis2", "redis3"].map(host))),
+        "all hosts are proxies: none is left to run containers"
+    );
+    for vip in [[10, 0, 2, 100], [10, 0, 1, 3], [10, 0, 1, 255], [172, 30, 0, 1]] {
+        let text = error(&|options| options.vip = vip.into());
+        assert!(text.ends_with("is no address that the subnet 10.0.1.0/24 can give"), "{text}");
+    }
+    assert_eq!(
+        error(&|options| options.placement = VipPlacement::Route),
+        "10.0.1.100 is within the VPC's 10.0.0.0/16, where no route can lead elsewhere"
+    );
+    assert_eq!(
+        error(&|options| options.subnets[1] = "10.1.2.0/24".parse().unwrap()),
+        "the subnet 10.1.2.0/24 is not within the VPC's 10.0.0.0/16"
+    );
+    assert_eq!(
+        error(&|options| options.subnets[1] = "10.0.1.128/25".parse().unwrap()),
+        "the subnets 10.0.1.0/24 and 10.0.1.128/25 overlap"
+    );
+    assert_eq!(error(&|options| options.clients.clear()), "there is no range of clients");
+    assert_eq!(error(&|options| options.client_ports.clear()), "there is no port for clients");
+    assert_eq!(
+        error(&|options| options.instance = "VI 1; reboot".to_owned()),
+        "the VRRP instance's name `VI 1; reboot` has other than letters, digits, `_`, `-` and `.`"
+    );
+}
+
+#[test]
+fn a_topology_that_no_user_data_holds_is_refused() {
+    let mut text = include_str!("../../../../examples/ha-redis.toml").to_owned();
+    for tenant in 0..150 {
+        let tenant = format!("name = \"t{tenant}\"\nkey = {}\nsubnet = \"10.1.0.0/16\"\n", tenant + 1000);
+        text.extend(["[[tenant]]\n", &tenant]);
+    }
+    let error = template(&text.parse().unwrap(), &options(VipPlacement::Address)).unwrap_err();
+    assert!(matches!(error, StackError::UserData { max: 16384, .. }), "{error}");
+    let text = include_str!("../../../../examples/ha-redis.toml").replace("\"redis2\"", "\"redis-1\"");
+    let error = template(&text.parse().unwrap(), &options(VipPlacement::Address)).unwrap_err();
+    assert_eq!(error.to_string(), "hosts `redis1` and `redis-1` differ in neither letters nor digits");
+}

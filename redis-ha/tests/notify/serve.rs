@@ -1,0 +1,251 @@
+//! The daemon, told by its FIFO.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::fake::{ENI_A, ENI_B, ENI_OTHER, Eni, Fake, Fault, VIP, nowhere};
+use crate::program::{Daemon, bare, notify, notify_on};
+
+const VIP_ARGUMENTS: [&str; 4] = ["--vip", "VI_1=10.0.1.100", "--reconcile", "400ms"];
+const TAKE: &str = "AssignPrivateIpAddresses";
+
+fn ready(command: Command) -> Daemon {
+    let mut daemon = Daemon::start(command, &VIP_ARGUMENTS);
+    daemon.wait_for("EC2 answers");
+    daemon
+}
+
+#[test]
+fn a_master_takes_the_address_and_keeps_it() {
+    let fake = Fake::new();
+    fake.state().give(VIP, ENI_B);
+    let mut daemon = ready(notify(&fake));
+    assert_eq!(fake.called(TAKE), 0);
+    let asked = fake.state().metadata_calls.len();
+    daemon.master();
+    let line = daemon.wait_for("now leads to");
+    assert!(line.starts_with("<30>redis-ha["), "facility daemon, informational: {line}");
+    assert!(line.contains(&format!("INSTANCE \"VI_1\": 10.0.1.100 now leads to {ENI_A} (")), "{line}");
+    // Region, interface and credentials were known before.
+    let state = fake.state();
+    let asked = &state.metadata_calls[asked..];
+    assert!(asked.iter().all(|call| call.ends_with("/local-ipv4s")), "{asked:?}");
+    drop(state);
+    // Nobody says anything, and somebody takes it.
+    fake.state().give(VIP, ENI_B);
+    let line = daemon.wait_for("now leads to");
+    assert!(line.starts_with("<28>") && line.contains("which it did not"), "{line}");
+    assert_eq!(fake.holder(VIP), Some(ENI_A));
+    assert_eq!(daemon.terminate(), Some(0));
+    fake.assert_no_offence();
+}
+
+#[test]
+fn a_contested_master_claims_again_and_a_backup_does_not() {
+    let fake = Fake::new();
+    let mut daemon = Daemon::start(notify(&fake), &["--vip", "VI_1=10.0.1.100", "--reconcile", "1h"]);
+    daemon.wait_for("EC2 answers");
+    daemon.master();
+    daemon.wait_for("now leads to");
+    for _ in 0..30 {
+        daemon.say("INSTANCE \"VI_1\" MASTER_RX_LOWER_PRI 100\n");
+    }
+    fake.state().give(VIP, ENI_B);
+    daemon.say("INSTANCE \"VI_1\" MASTER_RX_LOWER_PRI 100\n");
+    daemon.wait_for("now leads to");
+    assert!(fake.calls() < 15, "{:?}", fake.state().actions());
+    daemon.backup();
+    daemon.wait_for("BACKUP");
+    fake.state().give(VIP, ENI_B);
+    let before = fake.calls();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((fake.calls(), fake.holder(VIP)), (before, Some(ENI_B)));
+}
+
+#[test]
+fn a_backup_ends_the_retries_of_a_master() {
+    let fake = Fake::new();
+    fake.state().give(VIP, ENI_B);
+    let mut daemon = ready(notify(&fake));
+    fake.state().fault(TAKE, &[Fault::Throttle; 20]);
+    daemon.master();
+    let line = daemon.wait_for("RequestLimitExceeded");
+    assert!(line.starts_with("<28>") && line.contains("; again in "), "{line}");
+    daemon.backup();
+    daemon.wait_for("BACKUP");
+    let before = fake.called(TAKE);
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!((fake.called(TAKE), fake.holder(VIP)), (before, Some(ENI_B)));
+}
+
+#[test]
+fn a_backup_during_a_look_keeps_the_address_from_being_taken() {
+    let fake = Fake::new();
+    fake.state().give(VIP, ENI_B);
+    let mut daemon = ready(notify(&fake));
+    fake.state().fault("DescribeNetworkInterfaces", &[Fault::Slow(Duration::from_millis(500))]);
+    let before = fake.calls();
+    daemon.master();
+    fake.wait("the look", |state| state.calls.len() > before);
+    daemon.backup();
+    daemon.wait_for("BACKUP");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!((fake.called(TAKE), fake.holder(VIP)), (0, Some(ENI_B)));
+}
+
+#[test]
+fn a_flood_of_lines_is_one_claim_and_its_last_word_counts() {
+    let fake = Fake::new();
+    fake.state().give(VIP, ENI_B);
+    let mut daemon = ready(notify(&fake));
+    let before = fake.calls();
+    let line = |state: &str| format!("INSTANCE \"VI_1\" {state} 100\n");
+    daemon.say(&(line("MASTER") + &line("BACKUP")).repeat(400));
+    daemon.say(&format!("VS [10.0.0.1]:tcp:80 UP\nINSTANCE \"VI_9\" MASTER 1\nnonsense\n{}", line("MASTER")));
+    daemon.wait_for("now leads to");
+    let state = fake.state();
+    assert_eq!((state.called(TAKE), state.holder(VIP)), (1, Some(ENI_A)));
+    assert!(state.calls.len() - before < 20, "{:?}", state.actions());
+    drop(state);
+    let told = daemon.told();
+    assert!(told.iter().any(|line| line.contains("`nonsense` is no notice")), "{told:?}");
+    assert!(
+        told.iter().any(|line| line.contains("INSTANCE \"VI_9\" MASTER 1: no VIP follows it")),
+        "{told:?}"
+    );
+    assert!(!told.iter().any(|line| line.contains("VS [")), "health checkers' lines are not ours: {told:?}");
+}
+
+#[test]
+fn the_fifo_may_be_made_anew() {
+    let fake = Fake::new();
+    let mut daemon = ready(notify(&fake));
+    // As keepalived does with a FIFO that it has made itself.
+    std::fs::remove_file(&daemon.fifo).unwrap();
+    fake.wait("another FIFO", |_| daemon.fifo.exists());
+    daemon.master();
+    daemon.wait_for("now leads to");
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
+fn two_proxies_pass_the_address_to_and_fro() {
+    let fake = Fake::new();
+    let mut proxies = [ENI_A, ENI_B].map(|eni| {
+        let peers = ["--peer", ENI_A, "--peer", ENI_B];
+        let mut command = notify_on(&fake, &[eni]);
+        command.args(peers);
+        (ready(command), eni)
+    });
+    for round in 0..6 {
+        let (old, new) = proxies.split_at_mut(1);
+        let ((old, _), (new, eni)) =
+            if round % 2 == 0 { (&mut new[0], &mut old[0]) } else { (&mut old[0], &mut new[0]) };
+        old.backup();
+        new.master();
+        new.wait_for("leads to");
+        assert_eq!(fake.holder(VIP), Some(*eni));
+    }
+    fake.assert_no_offence();
+}
+
+#[test]
+fn a_network_that_comes_back_is_used() {
+    let fake = Fake::new();
+    fake.state().give(VIP, ENI_B);
+    let (address, mut command) = (nowhere(), bare());
+    command.args(["--imds-endpoint", &fake.imds(&[ENI_A]), "--ec2-endpoint", &format!("http://{address}")]);
+    let mut daemon = Daemon::start(command, &VIP_ARGUMENTS);
+    let line = daemon.wait_for("got no answer");
+    assert!(line.starts_with("<27>"), "an error: {line}");
+    daemon.master();
+    daemon.wait_for("again in");
+    fake.ec2_at(&address);
+    daemon.wait_for("now leads to");
+    assert_eq!(fake.holder(VIP), Some(ENI_A));
+}
+
+#[test]
+fn a_failure_is_told_once_and_mended_by_itself() {
+    let fake = Fake::new();
+    fake.state().keys.get_mut("ASIAROLE1").unwrap().denied.insert(TAKE);
+    let mut daemon = ready(notify(&fake));
+    daemon.master();
+    let line = daemon.wait_for("UnauthorizedOperation");
+    assert!(line.starts_with("<27>") && line.contains("docs/aws.md"), "{line}");
+    fake.wait("three tries", |state| state.called(TAKE) >= 3);
+    let again = daemon.told().iter().filter(|line| line.contains("UnauthorizedOperation")).count();
+    assert_eq!(again, 1);
+    fake.state().keys.get_mut("ASIAROLE1").unwrap().denied.clear();
+    daemon.wait_for("now leads to");
+}
+
+#[test]
+fn a_token_of_the_metadata_that_is_refused_is_replaced() {
+    let fake = Fake::new();
+    let mut daemon = ready(notify(&fake));
+    fake.state().tokens.clear();
+    daemon.master();
+    daemon.wait_for("now leads to");
+    fake.assert_no_offence();
+}
+
+#[test]
+fn it_ends_on_sigterm_whatever_is_under_way() {
+    let fake = Fake::new();
+    let mut daemon = ready(notify(&fake));
+    fake.state().fault("DescribeNetworkInterfaces", &[Fault::Slow(Duration::from_secs(4))]);
+    let before = fake.calls();
+    daemon.master();
+    fake.wait("the look", |state| state.calls.len() > before);
+    let begun = Instant::now();
+    daemon.told();
+    assert_eq!(daemon.terminate(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+/// 127.0.0.1 is on every machine, as a VIP is on a master's.
+#[test]
+fn who_has_the_vip_on_a_device_is_master_whatever_was_said() {
+    let fake = Fake::new();
+    let local = Eni {
+        id: "eni-0000000d",
+        mac: "02:00:00:00:00:0d",
+        device: 0,
+        subnet: "subnet-0000000d",
+        primary: [127, 0, 0, 21].into(),
+        ..fake.state().eni(ENI_OTHER).clone()
+    };
+    fake.state().subnets.insert("subnet-0000000d", "127.0.0.0/24".parse().unwrap());
+    fake.state().enis.push(local);
+    let checked = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-ha"));
+        command.env_clear().args(["notify", "--imds-endpoint", &fake.imds(&["eni-0000000d"])]);
+        command.args(["--ec2-endpoint", &fake.ec2]);
+        command
+    };
+    // Started after keepalived: no line comes.
+    let mut daemon = Daemon::start(checked(), &["--vip", "VI_1=127.0.0.1"]);
+    daemon.wait_for("no line has said so, but this machine has its VIP: it is master");
+    daemon.wait_for("127.0.0.1 now leads to eni-0000000d");
+    drop(daemon);
+    // A BACKUP line was lost.
+    let mut daemon = Daemon::start(checked(), &["--vip", "VI_1=127.0.0.77"]);
+    daemon.wait_for("EC2 answers");
+    daemon.master();
+    daemon.wait_for("this machine has no VIP: it is not master");
+    let before = fake.calls();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(fake.calls(), before);
+}
+
+#[test]
+fn what_is_no_fifo_is_told_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = bare().args(["--vip", "VI_1=10.0.1.100", "--fifo"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("is no FIFO"), "{stderr}");
+}
