@@ -25,7 +25,7 @@ pub use agent::{
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped, Obstacle, Step, bootstrap, decide, ready};
 pub use check::{CheckError, CheckReport, Finding, check, consistent};
 pub use config::{
-    AwsVip, Bytes, BytesError, Cluster, Config, ConfigError, Credentials, Eviction, Node, OPERATOR_USER,
+    Aws, AwsVip, Bytes, BytesError, Cluster, Config, ConfigError, Credentials, Eviction, Node, OPERATOR_USER,
     Pace, Persistence, Profile, Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError, Secrets, Watch,
 };
 pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};

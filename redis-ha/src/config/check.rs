@@ -7,11 +7,13 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::path::Path;
 
+use ipnetwork::IpNetwork;
+use ovs_mesh::HostName;
 use ovs_mesh::file::{At, Fault};
 use ovs_mesh::{Tenant, TenantName, Topology};
 
 use super::draft::{AwsDraft, ClusterDraft, Draft, ProxiesDraft};
-use super::{AwsVip, Cluster, Config, Proxies};
+use super::{Aws, AwsVip, Cluster, Config, Proxies};
 
 pub(super) fn check(
     draft: Draft,
@@ -49,7 +51,7 @@ impl Checker<'_> {
         self.faults.push(Fault::new(span.clone(), message, accepted));
     }
 
-    fn is_host(&mut self, host: &At<ovs_mesh::HostName>) -> bool {
+    fn is_host(&mut self, host: &At<HostName>) -> bool {
         let known = self.topology.host(&host.value).is_some();
         if !known {
             let hosts: Vec<&str> = self.topology.hosts().iter().map(|host| host.name().as_str()).collect();
@@ -110,46 +112,52 @@ impl Checker<'_> {
                 }
             }
         }
+        let hosts: Vec<HostName> = hosts?.value.into_iter().map(|at| at.value).collect();
+        let vips: Vec<IpNetwork> = vips?.value.into_iter().map(|at| at.value).collect();
         let aws = match aws {
-            Some(aws) => Some(self.aws(aws)?),
+            Some(aws) => Some(self.aws(aws, &hosts, &vips)?),
             None => None,
         };
-        let values = |list: At<Vec<At<_>>>| list.value.into_iter().map(|at| at.value).collect();
-        Some(Proxies {
-            hosts: values(hosts?),
-            interface: interface?.value,
-            vips: vips?.value.into_iter().map(|at| at.value).collect(),
-            router_id: router_id?.value,
-            profile,
-            aws,
-        })
+        let (interface, router_id) = (interface?.value, router_id?.value);
+        Some(Proxies { hosts, interface, vips, router_id, profile, aws })
     }
 
-    fn aws(&mut self, draft: AwsDraft) -> Option<AwsVip> {
-        let AwsDraft { at, is_route, tables } = draft;
-        match (is_route, tables) {
-            (false, None) => Some(AwsVip::Address),
+    fn aws(&mut self, draft: AwsDraft, hosts: &[HostName], vips: &[IpNetwork]) -> Option<Aws> {
+        let AwsDraft { at, is_route, tables, region, interfaces } = draft;
+        if vips.iter().any(IpNetwork::is_ipv6) {
+            self.fault(
+                &at.span,
+                "redis-ha notify moves IPv4 addresses only",
+                "VIPs of IPv4, or no [proxy.aws]",
+            );
+        }
+        let mut of_proxies = BTreeMap::new();
+        for (host, interface) in interfaces {
+            if !hosts.contains(&host.value) {
+                let accepted = format!(
+                    "accepted are {}",
+                    hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+                );
+                self.fault(&host.span, format!("`{}` is no proxy", host.value), accepted);
+            }
+            of_proxies.insert(host.value, interface);
+        }
+        let vip = match (is_route, tables) {
+            (false, None) => AwsVip::Address,
             (false, Some(tables)) => {
-                self.fault(&tables.span, "route tables go with vip = \"route\"", "leave them out");
-                None
+                self.fault(&tables.span, "route tables go with mode = \"route\"", "leave them out");
+                return None;
             }
             (true, Some(tables)) if !tables.value.is_empty() => {
-                self.unique(&tables.value, "route table");
-                for table in &tables.value {
-                    let digits = table.value.strip_prefix("rtb-").unwrap_or_default();
-                    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                        let message = format!("`{}` is no route table's id", table.value.escape_debug());
-                        self.fault(&table.span, message, "an id as \"rtb-0123456789abcdef0\"");
-                    }
-                }
-                Some(AwsVip::Route { tables: tables.value.into_iter().map(|at| at.value).collect() })
+                AwsVip::Route { tables: tables.value.into_iter().map(|at| at.value).collect() }
             }
             (true, tables) => {
                 let span = tables.map_or(at.span, |tables| tables.span);
-                self.fault(&span, "vip = \"route\" needs the tables", "route_tables = [\"rtb-…\"]");
-                None
+                self.fault(&span, "mode = \"route\" needs the tables", "route_tables = [\"rtb-…\"]");
+                return None;
             }
-        }
+        };
+        Some(Aws { vip, region: region.map(|at| at.value), interfaces: of_proxies })
     }
 
     fn clusters(&mut self, drafts: Vec<ClusterDraft>, proxies: Option<&Proxies>) -> Vec<Cluster> {

@@ -8,6 +8,8 @@ use ovs_mesh::{Ctid, HostName, TenantName};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::aws::{InterfaceId, Region, RouteTableId};
+
 use super::{Bytes, Eviction, Persistence, Profile};
 
 type Value<'a> = Spanned<DeValue<'a>>;
@@ -35,7 +37,9 @@ pub(super) struct ProxiesDraft {
 pub(super) struct AwsDraft {
     pub(super) at: At<()>,
     pub(super) is_route: bool,
-    pub(super) tables: Option<At<Vec<At<String>>>>,
+    pub(super) tables: Option<At<Vec<At<RouteTableId>>>>,
+    pub(super) region: Option<At<Region>>,
+    pub(super) interfaces: Vec<(At<HostName>, InterfaceId)>,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,10 @@ fn service(reader: &mut Reader, top: &Fields<'_>) -> Draft {
         secret_file: text_of(reader, top, "secret_file"),
         proxies,
         clusters: reader.tables(top, "cluster", "a cluster", cluster),
-        host_memory: top.get("host_memory").map(|value| host_memory(reader, value)).unwrap_or_default(),
+        host_memory: top
+            .get("host_memory")
+            .map(|value| by_host(reader, value, "host_memory", "a host's memory", Bytes::ACCEPTED))
+            .unwrap_or_default(),
     }
 }
 
@@ -114,18 +121,24 @@ fn proxies(reader: &mut Reader, fields: &Fields<'_>) -> ProxiesDraft {
 }
 
 fn aws(reader: &mut Reader, fields: &Fields<'_>, at: At<()>) -> Option<AwsDraft> {
-    reader.known(fields, &["vip", "route_tables"]);
+    reader.known(fields, &["mode", "route_tables", "region", "interfaces"]);
     let words = [("address", false), ("route", true)];
-    let vip = reader.required(fields, "vip")?;
-    let is_route = word(reader, vip, "vip", &words)?;
+    let mode = reader.required(fields, "mode")?;
+    let is_route = word(reader, mode, "mode", &words)?;
     let tables = fields.get("route_tables").and_then(|value| {
         let wanted = "an array of route tables' ids, as [\"rtb-0123456789abcdef0\"]";
         list(reader, value, "route_tables", wanted, |reader, entry| {
-            let text = reader.string(entry, "a route table")?;
-            Some(At { value: text.value.to_owned(), span: text.span })
+            explained(reader, entry, "a route table", "an id as \"rtb-0123456789abcdef0\"")
         })
     });
-    Some(AwsDraft { at, is_route, tables })
+    let region = fields
+        .get("region")
+        .and_then(|value| explained(reader, value, "region", "a region's name, as \"eu-central-1\""));
+    let interfaces = fields.get("interfaces").map(|value| {
+        let accepted = "an id as \"eni-0123456789abcdef0\"";
+        by_host(reader, value, "interfaces", "a network interface", accepted)
+    });
+    Some(AwsDraft { at, is_route, tables, region, interfaces: interfaces.unwrap_or_default() })
 }
 
 fn cluster(reader: &mut Reader, fields: &Fields<'_>) -> ClusterDraft {
@@ -173,18 +186,24 @@ fn cluster(reader: &mut Reader, fields: &Fields<'_>) -> ClusterDraft {
     }
 }
 
-fn host_memory(reader: &mut Reader, value: &Value<'_>) -> Vec<(At<HostName>, Bytes)> {
+/// A table of hosts and what each has.
+fn by_host<T: std::str::FromStr>(
+    reader: &mut Reader,
+    value: &Value<'_>,
+    key: &str,
+    what: &str,
+    accepted: &str,
+) -> Vec<(At<HostName>, T)> {
     let DeValue::Table(table) = value.get_ref() else {
-        let wanted = "a table of host names and amounts of memory, as { redis1 = \"16GiB\" }";
-        reader.mistyped(value, "host_memory", wanted);
+        reader.mistyped(value, key, &format!("a table of host names, each with {accepted}"));
         return Vec::new();
     };
     let mut all = Vec::new();
     for (key, value) in table {
         match key.get_ref().parse::<HostName>() {
             Ok(host) => {
-                let bytes = explained::<Bytes>(reader, value, "a host's memory", Bytes::ACCEPTED);
-                all.extend(bytes.map(|bytes| (At { value: host, span: key.span() }, bytes.value)));
+                let found = explained::<T>(reader, value, what, accepted);
+                all.extend(found.map(|found| (At { value: host, span: key.span() }, found.value)));
             }
             Err(error) => reader.faults.push(error.fault(key.get_ref(), key.span())),
         }

@@ -18,6 +18,8 @@ use ipnetwork::IpNetwork;
 use ovs_mesh::file::FileError;
 use ovs_mesh::{Container, Ctid, HostName, NetnsName, TenantName, Topology, TopologyError, gateway_netns};
 
+use crate::aws::{InterfaceId, Region, RouteTableId};
+
 pub use profile::{Pace, Profile, Watch};
 pub(crate) use secret::hex;
 pub use secret::{Credentials, Secret, SecretError, Secrets};
@@ -144,8 +146,19 @@ pub enum AwsVip {
     /// An overlay route to the active proxy: the proxies are in different zones, the VIP in no subnet of the VPC.
     Route {
         /// The tables that have the route (`rtb-…`).
-        tables: Vec<String>,
+        tables: Vec<RouteTableId>,
     },
+}
+
+/// AWS, where the proxies are its instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aws {
+    /// Where the VIPs live.
+    pub vip: AwsVip,
+    /// The region; the instance's own unless the file says.
+    pub region: Option<Region>,
+    /// The proxies' network interfaces; found by their subnets unless the file says.
+    pub interfaces: BTreeMap<HostName, InterfaceId>,
 }
 
 /// The proxies that all tenants share.
@@ -162,7 +175,7 @@ pub struct Proxies {
     /// How fast they watch each other.
     pub profile: Profile,
     /// On AWS, who is told where the VIPs are.
-    pub aws: Option<AwsVip>,
+    pub aws: Option<Aws>,
 }
 
 /// A tenant's Redis.

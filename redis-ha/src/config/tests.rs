@@ -91,9 +91,14 @@ fn each_fault_is_told_with_its_place() {
         (r#"vips = ["10.0.1.100/24"]"#, "vips = []"),
         ("router_id = 51", "router_id = 256"),
         ("router_id = 51", "router_id = 51\nprofile = \"faster\""),
-        ("router_id = 51", "router_id = 51\naws = { vip = \"route\" }"),
-        ("router_id = 51", "router_id = 51\naws = { vip = \"route\", route_tables = [\"x\"] }"),
-        ("router_id = 51", "router_id = 51\naws = { vip = \"address\", route_tables = [\"rtb-1\"] }"),
+        ("router_id = 51", "router_id = 51\naws = { mode = \"route\" }"),
+        ("router_id = 51", "router_id = 51\naws = { mode = \"route\", route_tables = [\"x\"] }"),
+        ("router_id = 51", "router_id = 51\naws = { mode = \"address\", route_tables = [\"rtb-0123456789abcdef0\"] }"),
+        ("router_id = 51", "router_id = 51\naws = { mode = \"address\", interfaces = { r1 = \"eni-0123456789abcdef0\" } }"),
+        (
+            "router_id = 51",
+            "router_id = 51\naws = { mode = \"address\", interfaces = { p1 = \"x\" }, region = \"?\" }",
+        ),
         (r#"tenant = "acme""#, r#"tenant = "acne""#),
         (r#"tenant = "acme""#, r#"tenant = "bare""#),
         (r#"nodes = ["101", "102", "103"]"#, r#"nodes = ["101", "102"]"#),
@@ -149,7 +154,7 @@ fn what_is_written_reads_the_same() {
     let rich = GOOD
         .replace(
             "router_id = 51",
-            "router_id = 51\naws = { vip = \"route\", route_tables = [\"rtb-1\", \"rtb-2\"] }",
+            "router_id = 51\naws = { mode = \"route\", route_tables = [\"rtb-0123456789abcdef0\", \"rtb-0123456789abcdef1\"], region = \"eu-central-1\", interfaces = { p1 = \"eni-0123456789abcdef0\" } }",
         )
         .replace(
             "max_memory = \"256MiB\"",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{AwsVip, Cluster, Config, Persistence};
+use super::{Aws, AwsVip, Cluster, Config, Persistence};
 
 impl Config {
     /// The service's file that says this, for a topology at that path.
@@ -28,13 +28,23 @@ impl Config {
             proxies.router_id,
             quoted(&proxies.profile.as_str()),
         );
-        match &proxies.aws {
-            None => {}
-            Some(AwsVip::Address) => text.push_str("aws = { vip = \"address\" }\n"),
-            Some(AwsVip::Route { tables }) => {
-                let tables = list(tables.iter().map(|table| quoted(table)).collect());
-                let _ = writeln!(text, "aws = {{ vip = \"route\", route_tables = {tables} }}");
+        if let Some(Aws { vip, region, interfaces }) = &proxies.aws {
+            let mut pairs = match vip {
+                AwsVip::Address => vec!["mode = \"address\"".to_owned()],
+                AwsVip::Route { tables } => {
+                    let tables = list(tables.iter().map(|table| quoted(table)).collect());
+                    vec!["mode = \"route\"".to_owned(), format!("route_tables = {tables}")]
+                }
+            };
+            pairs.extend(region.iter().map(|region| format!("region = {}", quoted(region))));
+            if !interfaces.is_empty() {
+                let all: Vec<String> = interfaces
+                    .iter()
+                    .map(|(host, interface)| format!("{host} = {}", quoted(interface)))
+                    .collect();
+                pairs.push(format!("interfaces = {{ {} }}", all.join(", ")));
             }
+            let _ = writeln!(text, "aws = {{ {} }}", pairs.join(", "));
         }
         for cluster in clusters {
             let Cluster {

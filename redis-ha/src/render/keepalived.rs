@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ovs_mesh::HostName;
 
-use super::{ALIVE_PORT, Layout, head};
+use super::{ALIVE_PORT, Layout, VRRP_INSTANCE, head};
 use crate::config::{Config, Proxies, Watch};
 
 /// The configuration of a proxy's keepalived.
@@ -71,7 +71,7 @@ vrrp_script haproxy {{
     let _ = write!(
         text,
         "
-vrrp_instance redis-ha {{
+vrrp_instance {VRRP_INSTANCE} {{
     # Neither begins as the master, and who has the VIP keeps it: a proxy that comes back takes it from nobody.
     state BACKUP
     nopreempt

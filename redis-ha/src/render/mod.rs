@@ -21,6 +21,8 @@ pub use keepalived::keepalived_conf;
 pub use redis::redis_conf;
 pub use sentinel::sentinel_conf;
 
+/// The name of the VRRP instance that has the VIPs.
+const VRRP_INSTANCE: &str = "redis-ha";
 /// The port of the loopback device by which a script sees that `HAProxy` is alive, in the article's way.
 const ALIVE_PORT: u16 = 9378;
 
@@ -159,8 +161,8 @@ fn proxy_files(config: &Config, secrets: &Secrets, proxy: &HostName, layout: &La
         unit("redis-ha-keepalived.service", units::keepalived(layout)),
         unit("redis-ha-agent.service", units::agent(proxy, layout)),
     ];
-    if config.proxies.aws.is_some() {
-        files.push(unit("redis-ha-notify.service", units::notify(proxy, layout)));
+    if let Some(aws) = &config.proxies.aws {
+        files.push(unit("redis-ha-notify.service", units::notify(config, aws, proxy, layout)));
     }
     files
 }

@@ -42,7 +42,7 @@ fn the_files_of_a_node_a_proxy_and_a_host() {
 fn the_other_ways() {
     let service = SERVICE
         .replace("persistence = \"aof\"", "persistence = \"none\"\nprofile = \"calm\"\ntls = \"acme.pem\"")
-        .replace("router_id = 51", "router_id = 51\nprofile = \"seed\"\naws = { vip = \"address\" }")
+        .replace("router_id = 51", "router_id = 51\nprofile = \"seed\"\naws = { mode = \"address\" }")
         .replace("persistence = \"rdb\"", "persistence = \"rdb\"\nprofile = \"seed-30\"");
     let config = config(&service);
     let files = render(&config, &secrets(&config));

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use ovs_mesh::HostName;
 
-use super::{Layout, head};
-use crate::config::Cluster;
+use super::{Layout, VRRP_INSTANCE, head};
+use crate::config::{Aws, AwsVip, Cluster, Config};
 
 /// What all daemons of the service are kept from.
 const HARDENED: &str = "\
@@ -175,19 +175,42 @@ WantedBy=multi-user.target
     text
 }
 
-pub(super) fn notify(proxy: &HostName, layout: &Layout) -> String {
-    let mut text = head("systemd unit of a proxy's notifier");
+pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layout) -> String {
+    let Aws { vip, region, interfaces } = aws;
+    let mut options = format!("--fifo {}", layout.notify_fifo().display());
     // Writing into a string cannot fail.
+    for vip in &config.proxies.vips {
+        let _ = write!(options, " --vip {VRRP_INSTANCE}={}", vip.ip());
+    }
+    if let AwsVip::Route { tables } = vip {
+        for table in tables {
+            let _ = write!(options, " --route-table {table}");
+        }
+    }
+    if let Some(region) = region {
+        let _ = write!(options, " --region {region}");
+    }
+    if let Some(interface) = interfaces.get(proxy) {
+        let _ = write!(options, " --interface {interface}");
+    }
+    // A route has no owner that it could be taken from by mistake.
+    if *vip == AwsVip::Address {
+        for (_, peer) in interfaces.iter().filter(|(host, _)| *host != proxy) {
+            let _ = write!(options, " --peer {peer}");
+        }
+    }
+    let mut text = head("systemd unit of a proxy's notifier");
     let _ = write!(
         text,
         "[Unit]
 Description=Moves the VIPs in the VPC to the proxy that keepalived chose
-After=network.target
+After=network-online.target
+Wants=network-online.target
 
 [Service]
 RuntimeDirectory=redis-ha
 RuntimeDirectoryPreserve=yes
-ExecStart=/usr/local/bin/redis-ha --config {conf} notify --host {proxy}
+ExecStart=/usr/local/bin/redis-ha notify {options}
 Restart=always
 RestartSec=0.2
 CapabilityBoundingSet=
@@ -195,7 +218,6 @@ CapabilityBoundingSet=
 [Install]
 WantedBy=multi-user.target
 ",
-        conf = layout.conf.join("redis-ha.toml").display(),
     );
     text
 }
