@@ -3,11 +3,10 @@
 
 mod bed;
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use bed::{Bed, NODES, until};
-use redis_ha::Reply;
+use redis_ha::{FALL, Profile, Reply, Watch};
 
 fn ok() -> Reply {
     Reply::Simple("OK".to_owned())
@@ -23,9 +22,7 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
         bed.agent_says("alive").is_ok_and(|said| said == "alive\n")
     });
     until("all down", Duration::from_secs(5), || bed.servers() == [false; 3]);
-    until("a listener", Duration::from_secs(5), || {
-        fs::read_to_string(bed.path("haproxy.alive")).unwrap() == "0\n"
-    });
+    until("a listener", Duration::from_secs(5), || bed.track() == "0\n");
     bed.bootstrap();
     until("the first master", Duration::from_secs(1), || bed.servers() == [true, false, false]);
     assert_eq!(bed.agent_says("102").unwrap(), "down #another node is the master\n");
@@ -42,15 +39,11 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
 
     // HAProxy dies: keepalived knows within milliseconds.
     bed.kill("haproxy");
-    let took = until("the track file", Duration::from_secs(1), || {
-        fs::read_to_string(bed.path("haproxy.alive")).unwrap() == "1\n"
-    });
+    let took = until("the track file", Duration::from_secs(1), || bed.track() == "1\n");
     eprintln!("track file: {took:?}");
     bed.start_haproxy();
     until("HAProxy", Duration::from_secs(5), || bed.servers().iter().filter(|up| **up).count() == 1);
-    until("the track file", Duration::from_secs(1), || {
-        fs::read_to_string(bed.path("haproxy.alive")).unwrap() == "0\n"
-    });
+    until("the track file", Duration::from_secs(1), || bed.track() == "0\n");
 
     // The agent is restarted, once HAProxy has asked often enough to forgive failures: nobody notices.
     std::thread::sleep(Duration::from_millis(500));
@@ -65,10 +58,59 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
         }
     }
 
-    // The agent dies: all servers are down soon.
+    // The agent dies: all servers are down after so many checks, and with them the sessions.
+    let mut client = bed.client().unwrap();
     bed.kill("agent");
     let took = until("no server", Duration::from_secs(5), || bed.servers() == [false; 3]);
     eprintln!("dead agent: {took:?}");
+    let Watch::Agent { check, .. } = Profile::Fast.pace().watch else { unreachable!("it has an agent") };
+    assert!((check * (FALL - 2)..check * (FALL * 2)).contains(&took), "{took:?}");
+    assert!(client.ask(&["SET", "c", "2"]).is_err(), "nobody says any longer that this is the master");
     bed.start_agent();
     until("the master", Duration::from_secs(5), || bed.servers().iter().filter(|up| **up).count() == 1);
+}
+
+#[test]
+fn an_haproxy_that_hangs_is_dead_until_it_goes_on() {
+    let mut bed = Bed::new("fast");
+    bed.start_agent();
+    bed.start_haproxy();
+    until("HAProxy", Duration::from_secs(5), || bed.track() == "0\n");
+    // Its sockets are open and take connections: only an answer shows that it lives. Asked each 100 ms, with five advertisements'
+    // patience.
+    let patience = Profile::Fast.pace().advert * 5;
+    bed.signal("haproxy", "-STOP");
+    let took = until("a dead HAProxy", Duration::from_secs(5), || bed.track() == "1\n");
+    eprintln!("hung HAProxy: {took:?}");
+    assert!(took <= patience + Duration::from_millis(250), "{took:?}");
+    let hung = Instant::now();
+    while hung.elapsed() < Duration::from_secs(1) {
+        assert_eq!(bed.track(), "1\n", "it does not flap");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bed.signal("haproxy", "-CONT");
+    until("a live HAProxy", Duration::from_secs(1), || bed.track() == "0\n");
+}
+
+#[test]
+fn a_gateway_that_is_made_anew_is_answered_in_again() {
+    let mut bed = Bed::new("fast");
+    bed.start_nodes();
+    bed.start_agent();
+    until("an answer", Duration::from_secs(5), || bed.agent_says("alive").is_ok());
+    bed.bootstrap();
+    until("a master", Duration::from_secs(5), || {
+        bed.agent_says("101").is_ok_and(|said| said == "ready up\n")
+    });
+
+    // As `ovsmesh sync` does when it has to: the name is the same, the namespace is another.
+    bed.unplug("p1-acme");
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(bed.agent_says("alive").is_err(), "there is no such namespace");
+    bed.plug("p1-acme", "192.168.10.4/24");
+    let took = until("an answer", Duration::from_secs(3), || {
+        bed.agent_says("101").is_ok_and(|said| said == "ready up\n")
+    });
+    eprintln!("a new gateway: {took:?}");
+    assert_eq!(bed.agent_says("alive").unwrap(), "alive\n");
 }

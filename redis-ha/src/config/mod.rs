@@ -22,7 +22,7 @@ use crate::aws::{InterfaceId, Region, RouteTableId};
 
 pub use profile::{Pace, Profile, Watch};
 pub(crate) use secret::hex;
-pub use secret::{Credentials, Secret, SecretError, Secrets};
+pub use secret::{Credentials, PasswordError, Secret, SecretError, Secrets};
 
 /// The port of every Redis, inside its tenant's network.
 pub const REDIS_PORT: u16 = 6379;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use ovs_mesh::TenantName;
@@ -26,10 +27,34 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn for_tests(text: &str) -> Self {
-        Self(text.to_owned())
+/// Why a text is no password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0}; accepted are {SHORTEST} to {LONGEST} printable ASCII characters without spaces, quotes and backslashes, on one line"
+)]
+pub struct PasswordError(&'static str);
+
+impl FromStr for Secret {
+    type Err = PasswordError;
+
+    /// Out of a file's text, whose last line may end.
+    fn from_str(text: &str) -> Result<Self, PasswordError> {
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        if text.contains('\n') {
+            return Err(PasswordError("there is more than one line"));
+        }
+        if text.len() < SHORTEST {
+            return Err(PasswordError("it is too short"));
+        }
+        if text.len() > LONGEST {
+            return Err(PasswordError("it is too long"));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\')) {
+            return Err(PasswordError("it has characters that configuration files would need to quote"));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -64,16 +89,13 @@ pub enum SecretError {
         mode: u32,
     },
     /// It is no password.
-    #[error(
-        "{} does not hold a password: {problem}; accepted are {SHORTEST} to {LONGEST} printable ASCII characters without spaces, \
-         quotes and backslashes, on one line",
-        path.display()
-    )]
+    #[error("{} does not hold a password", path.display())]
     Content {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        problem: &'static str,
+        #[source]
+        source: PasswordError,
     },
     /// Two clusters have one password.
     #[error("tenants `{first}` and `{second}` have the same password; each needs one of its own")]
@@ -103,22 +125,25 @@ pub struct Secrets(Vec<Credentials>);
 impl Secrets {
     /// Reads every file that the service's file names.
     pub fn read(config: &Config) -> Result<Self, SecretError> {
-        let master = read(&config.secret_file)?;
+        Self::new(config, &read(&config.secret_file)?, |cluster| read(&cluster.password_file))
+    }
+
+    /// The operator's secret, and the password of each cluster's clients, wherever they are kept.
+    pub fn new(
+        config: &Config,
+        master: &Secret,
+        mut client: impl FnMut(&Cluster) -> Result<Secret, SecretError>,
+    ) -> Result<Self, SecretError> {
         let mut all: Vec<Credentials> = Vec::new();
         for cluster in &config.clusters {
-            let client = read(&cluster.password_file)?;
+            let client = client(cluster)?;
             if let Some(at) = all.iter().position(|other| other.client == client) {
                 let first = config.clusters[at].tenant.clone();
                 return Err(SecretError::Shared { first, second: cluster.tenant.clone() });
             }
-            all.push(Credentials::derive(&master, &cluster.tenant, client));
+            all.push(Credentials::derive(master, &cluster.tenant, client));
         }
         Ok(Self(all))
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(all: Vec<Credentials>) -> Self {
-        Self(all)
     }
 
     /// Each cluster with its passwords.
@@ -162,25 +187,7 @@ fn read(path: &Path) -> Result<Secret, SecretError> {
     }
     let mut text = String::new();
     file.by_ref().take(LONGEST as u64 + 2).read_to_string(&mut text).map_err(failed)?;
-    password(&text).map(Secret).map_err(|problem| SecretError::Content { path: path.to_owned(), problem })
-}
-
-/// The password that a file's text is. Pure.
-fn password(text: &str) -> Result<String, &'static str> {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    if text.contains('\n') {
-        return Err("there is more than one line");
-    }
-    if text.len() < SHORTEST {
-        return Err("it is too short");
-    }
-    if text.len() > LONGEST {
-        return Err("it is too long");
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\')) {
-        return Err("it has characters that configuration files would need to quote");
-    }
-    Ok(text.to_owned())
+    text.parse().map_err(|source| SecretError::Content { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -200,7 +207,7 @@ mod tests {
             (long.as_str(), Err("it is too long")),
         ];
         for (text, expected) in table {
-            assert_eq!(password(text), expected, "{text:?}");
+            assert_eq!(text.parse().map_err(|PasswordError(why)| why), expected.map(Secret), "{text:?}");
         }
     }
 

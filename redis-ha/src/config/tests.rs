@@ -93,8 +93,14 @@ fn each_fault_is_told_with_its_place() {
         ("router_id = 51", "router_id = 51\nprofile = \"faster\""),
         ("router_id = 51", "router_id = 51\naws = { mode = \"route\" }"),
         ("router_id = 51", "router_id = 51\naws = { mode = \"route\", route_tables = [\"x\"] }"),
-        ("router_id = 51", "router_id = 51\naws = { mode = \"address\", route_tables = [\"rtb-0123456789abcdef0\"] }"),
-        ("router_id = 51", "router_id = 51\naws = { mode = \"address\", interfaces = { r1 = \"eni-0123456789abcdef0\" } }"),
+        (
+            "router_id = 51",
+            "router_id = 51\naws = { mode = \"address\", route_tables = [\"rtb-0123456789abcdef0\"] }",
+        ),
+        (
+            "router_id = 51",
+            "router_id = 51\naws = { mode = \"address\", interfaces = { r1 = \"eni-0123456789abcdef0\" } }",
+        ),
         (
             "router_id = 51",
             "router_id = 51\naws = { mode = \"address\", interfaces = { p1 = \"x\" }, region = \"?\" }",

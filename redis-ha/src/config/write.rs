@@ -13,10 +13,12 @@ impl Config {
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
         let mut text =
             format!("mesh = {}\nsecret_file = {}\n", quoted(&mesh.display()), quoted(&secret_file.display()));
-        // Writing into a string cannot fail.
+        // Writing into a string cannot fail. Keys are quoted: a host name may have dots.
         if !host_memory.is_empty() {
-            let pairs: Vec<String> =
-                host_memory.iter().map(|(host, bytes)| format!("{host} = {}", quoted(bytes))).collect();
+            let pairs: Vec<String> = host_memory
+                .iter()
+                .map(|(host, bytes)| format!("{} = {}", quoted(host), quoted(bytes)))
+                .collect();
             let _ = writeln!(text, "host_memory = {{ {} }}", pairs.join(", "));
         }
         let _ = write!(

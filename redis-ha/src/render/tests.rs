@@ -2,7 +2,6 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::*;
-use crate::config::Secret;
 
 const MESH: &str = include_str!("../../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
@@ -12,12 +11,8 @@ fn config(service: &str) -> Config {
 }
 
 fn secrets(config: &Config) -> Secrets {
-    let secret = |text: &str| Secret::for_tests(text);
-    let of = |cluster: &Cluster| {
-        let client = secret(&format!("clients-of-{}-0000", cluster.tenant));
-        Credentials::derive(&secret("the-operators-secret"), &cluster.tenant, client)
-    };
-    Secrets::for_tests(config.clusters.iter().map(of).collect())
+    let client = |cluster: &Cluster| Ok(format!("clients-of-{}-0000", cluster.tenant).parse().unwrap());
+    Secrets::new(config, &"the-operators-secret".parse().unwrap(), client).unwrap()
 }
 
 fn shown(files: &[RenderedFile], keep: impl Fn(&RenderedFile) -> bool) -> String {

@@ -1,5 +1,8 @@
 //! What a Redis and a Sentinel say of themselves, out of their replies. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -119,7 +122,7 @@ impl Replication {
         Ok(Self {
             role,
             history: History::of(info.get("master_replid").ok_or_else(|| info.missing("master_replid"))?),
-            // A replica that has never had a master says -1 or nothing.
+            // One that has never had a master says 1, one that copies -1 or 1.
             offset: info.get(offset).and_then(|offset| offset.parse().ok()).unwrap_or_default(),
             master: master.zip(port).map(|(host, port)| SocketAddr::new(host, port)),
             link: info.get("master_link_status") == Some("up"),
@@ -189,7 +192,8 @@ pub(crate) fn keys(replies: &[Reply]) -> Result<u64, ReportError> {
     info.lines()
         .filter(|(key, _)| key.starts_with("db"))
         .map(|line| count(line).ok_or_else(|| info.missing("keys")))
-        .sum()
+        // What a container says may be any number.
+        .try_fold(0_u64, |sum, keys| Ok(sum.saturating_add(keys?)))
 }
 
 /// What a Sentinel says of its master.

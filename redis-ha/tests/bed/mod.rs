@@ -113,7 +113,7 @@ impl Bed {
     }
 
     /// A namespace with one device, on the bridge.
-    fn plug(&mut self, what: &str, address: &str) {
+    pub(crate) fn plug(&mut self, what: &str, address: &str) {
         let (name, switch) = (self.name(what), self.name("switch"));
         self.add_namespace(&name);
         run(
@@ -129,6 +129,20 @@ impl Bed {
         if !what.starts_with('p') {
             run("ip", &["-n", &name, "link", "set", "lo", "up"]);
         }
+    }
+
+    /// Takes a namespace away, with its device.
+    pub(crate) fn unplug(&mut self, what: &str) {
+        let name = self.name(what);
+        // The device goes with the namespace, and that only when no socket is left in it: the other end is here.
+        run("ip", &["-n", &self.name("switch"), "link", "del", what]);
+        run("ip", &["netns", "del", &name]);
+        self.namespaces.retain(|known| *known != name);
+    }
+
+    /// What keepalived would read.
+    pub(crate) fn track(&self) -> String {
+        fs::read_to_string(self.path("haproxy.alive")).unwrap_or_default()
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
