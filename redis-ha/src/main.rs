@@ -62,7 +62,7 @@ enum Command {
     /// Show every tenant's master and replicas, and what this proxy sees
     Status(command::status::Status),
     /// Make the VIP lead to this instance while keepalived is master, on AWS
-    Notify(command::notify::Notify),
+    Notify(Box<command::notify::Notify>),
     /// The AWS side as code
     Stack(command::stack::Stack),
     /// Run the whole service on this machine, in network namespaces
@@ -87,7 +87,7 @@ enum Exit {
 fn main() -> ExitCode {
     let Args { global, command } = Args::parse();
     let ended = match command {
-        Command::Notify(options) => return command::notify::run(options),
+        Command::Notify(options) => return command::notify::run(*options),
         Command::Stack(options) => return command::stack::run(options),
         Command::Render(options) => command::render::run(&global, &options),
         Command::Agent(options) => block(command::agent::run(&global, options)),
