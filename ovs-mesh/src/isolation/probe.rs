@@ -41,6 +41,7 @@ mod facts;
 mod filter;
 mod frames;
 mod judge;
+mod layout;
 mod met;
 mod run;
 mod seen;
@@ -57,6 +58,7 @@ pub use seen::{Content, Outer, Seen};
 
 use self::ear::{Ear, Gateway};
 use self::facts::Facts;
+use self::layout::Layout;
 use self::run::{Next, Run, Sending, Via};
 use super::findings::Level;
 use super::report::Report;
@@ -159,10 +161,11 @@ pub async fn probe(
     let mut ear = Ear::open(switch.netns())?;
     let snapshot = switch.snapshot().await?;
     let links = switch.links.list().await?;
-    let (mut gateways, macs) = gateways(topology, &plan).await?;
+    let layout = Layout::new(topology, &plan);
+    let (mut gateways, macs) = gateways(&layout).await?;
     let facts = Facts::new(&plan, &snapshot, &links, macs);
-    let mut run = Run::new(topology, &plan, &facts, options, Instant::now());
-    let mut bridges = bridges(switch, topology, &plan, &facts, options, &mut run).await;
+    let mut run = Run::new(&layout, &facts, options, Instant::now());
+    let mut bridges = bridges(switch, &facts, &mut run).await;
     loop {
         listen(&mut ear, &mut gateways, &mut run).map_err(|source| ProbeError::Socket {
             netns: switch.netns().map(|it| it.name().clone()),
@@ -219,12 +222,11 @@ fn listen(ear: &mut Ear, gateways: &mut BTreeMap<usize, Gateway>, run: &mut Run<
 /// The gateways of this host that are there, by their tenant's place in the topology, and their MAC addresses. One that is
 /// not there does not answer either, and is found by that.
 async fn gateways(
-    topology: &Topology,
-    plan: &Plan,
+    layout: &Layout<'_>,
 ) -> Result<(BTreeMap<usize, Gateway>, HashMap<crate::TenantName, crate::link::Mac>), ProbeError> {
     let (mut found, mut macs) = (BTreeMap::new(), HashMap::new());
-    for (at, tenant) in topology.tenants().iter().enumerate() {
-        let gateway = plan.bridge_of(tenant.name()).and_then(|bridge| bridge.gateway.as_ref());
+    for (at, tenant) in layout.topology.tenants().iter().enumerate() {
+        let gateway = layout.bridge(at).and_then(|bridge| bridge.gateway.as_ref());
         let Some(gateway) = gateway.filter(|gateway| Netns::exists(&gateway.netns)) else { continue };
         let netns = Netns::open(&gateway.netns)?;
         let link = Links::open_in(&netns)?.get(GATEWAY_DEVICE).await?;
@@ -237,19 +239,13 @@ async fn gateways(
 }
 
 /// Connections to the tenants' bridges. ovs-vswitchd greets them in its own time, so all are opened first.
-async fn bridges(
-    switch: &Switch,
-    topology: &Topology,
-    plan: &Plan,
-    facts: &Facts,
-    options: &ProbeOptions,
-    run: &mut Run<'_>,
-) -> HashMap<usize, Connection> {
+async fn bridges(switch: &Switch, facts: &Facts, run: &mut Run<'_>) -> HashMap<usize, Connection> {
+    let (layout, options) = (run.layout, run.options);
     let mut open = HashMap::new();
     let Some(rundir) = switch.rundir() else { return open };
-    for (at, tenant) in topology.tenants().iter().enumerate() {
-        let planned = plan.bridge_of(tenant.name());
-        let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
+    for (at, tenant) in layout.topology.tenants().iter().enumerate() {
+        let planned = layout.bridge(at).filter(|_| !options.skip.contains(tenant.name()));
+        let Some(bridge) = planned else { continue };
         if !facts.bridges.contains_key(&bridge.name) {
             run.close(at, format!("the host has no device `{}`", bridge.name));
             continue;

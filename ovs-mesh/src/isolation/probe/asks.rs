@@ -1,13 +1,17 @@
 //! What is asked on a host, and what the answers should be. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
 
 use super::ProbeOptions;
 use super::facts::Facts;
+use super::layout::Layout;
 use crate::link::Mac;
-use crate::names::{HostName, TenantName};
-use crate::plan::{Bridge, Plan};
+use crate::names::HostName;
+use crate::plan::Bridge;
 use crate::topology::{Tenant, Topology};
 
 /// By what an answer comes.
@@ -36,7 +40,7 @@ pub(super) enum Wanted {
         echo: bool,
     },
     /// Nobody: the address is only these tenants'.
-    Nobody(Vec<TenantName>),
+    Nobody(Arc<[usize]>),
 }
 
 /// One question.
@@ -51,18 +55,18 @@ pub(super) struct Ask {
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
 /// addresses that only others have, at most [`ProbeOptions::foreign`] a tenant, of all the others by turns; none that is in the tenant's own
 /// subnet, where somebody of the tenant's may have it whom the topology does not name (a virtual address, for example).
-pub(super) fn asks(topology: &Topology, plan: &Plan, facts: &Facts, options: &ProbeOptions) -> Vec<Ask> {
+pub(super) fn asks(layout: &Layout<'_>, facts: &Facts, options: &ProbeOptions) -> Vec<Ask> {
+    let mut others = Others::new(layout.topology, options.foreign);
     let mut lists = Vec::new();
-    for (at, tenant) in topology.tenants().iter().enumerate() {
-        let planned = plan.bridge_of(tenant.name());
+    for (at, tenant) in layout.topology.tenants().iter().enumerate() {
+        let planned = layout.bridge(at);
         let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
-        let mut asks = known(topology, plan, facts, at, bridge);
-        let subnet = tenant.subnet();
-        let others = foreigners(topology, at).into_iter().filter(|(address, _)| !subnet.contains(*address));
-        asks.extend(others.take(options.foreign).map(|(address, owners)| Ask {
+        let mut asks = known(layout, facts, at, bridge);
+        let silent = others.outside(tenant.subnet()).iter();
+        asks.extend(silent.map(|(address, owners)| Ask {
             tenant: at,
-            address,
-            wanted: Wanted::Nobody(owners),
+            address: *address,
+            wanted: Wanted::Nobody(Arc::clone(owners)),
         }));
         lists.push(asks.into_iter());
     }
@@ -82,14 +86,15 @@ fn by_turns<T>(mut lists: Vec<std::vec::IntoIter<T>>) -> Vec<T> {
     all
 }
 
-fn known(topology: &Topology, plan: &Plan, facts: &Facts, at: usize, bridge: &Bridge) -> Vec<Ask> {
-    let tenant = &topology.tenants()[at];
+fn known(layout: &Layout<'_>, facts: &Facts, at: usize, bridge: &Bridge) -> Vec<Ask> {
+    let tenant = layout.tenant(at);
     let name = tenant.name();
-    let peer = |host: &HostName| topology.host(host).map(|host| Way::Peer(host.underlay_ip()));
+    let this = &layout.plan.host;
+    let peer = |host: &HostName| layout.address(host).map(Way::Peer);
     let has_gateway = facts.gateways.contains_key(name);
     let containers = tenant.containers().iter().map(|container| {
         let (ctid, host) = (container.ctid(), container.host());
-        let here = *host == plan.host;
+        let here = host == this;
         let port = facts.containers.get(&(name.clone(), ctid.clone())).filter(|_| here);
         let way = if here { port.map(|port| Way::Port(port.port.clone())) } else { peer(host) };
         let wanted = Wanted::Known {
@@ -102,7 +107,7 @@ fn known(topology: &Topology, plan: &Plan, facts: &Facts, at: usize, bridge: &Br
         Ask { tenant: at, address: container.ip(), wanted }
     });
     let gateways = tenant.gateways().iter().map(|gateway| {
-        let here = *gateway.host() == plan.host;
+        let here = gateway.host() == this;
         let own = bridge.gateway.as_ref().filter(|_| here);
         let wanted = Wanted::Known {
             what: format!("gateway of host {}", gateway.host()),
@@ -122,19 +127,42 @@ fn addresses(tenant: &Tenant) -> impl Iterator<Item = IpAddr> {
     containers.chain(tenant.gateways().iter().map(crate::topology::Gateway::ip))
 }
 
-/// The addresses of all other tenants, one of each by turns, with whose they are.
-fn foreigners(topology: &Topology, at: usize) -> Vec<(IpAddr, Vec<TenantName>)> {
-    let others: Vec<&Tenant> =
-        topology.tenants().iter().enumerate().filter(|(other, _)| *other != at).map(|(_, it)| it).collect();
-    let mut owners: BTreeMap<IpAddr, Vec<TenantName>> = BTreeMap::new();
-    for tenant in &others {
-        for address in addresses(tenant) {
-            owners.entry(address).or_default().push(tenant.name().clone());
+/// Addresses with whose they are.
+type Owned = Vec<(IpAddr, Arc<[usize]>)>;
+
+/// The addresses of all tenants.
+struct Others {
+    /// Each once, of each tenant by turns.
+    all: Owned,
+    /// How many are taken.
+    limit: usize,
+    /// Those that are outside of a subnet. Few tenants have a subnet of their own; and where they have, an address is in no
+    /// more subnets than prefixes have lengths, so that no more are passed over than that.
+    outside: HashMap<IpNetwork, Owned>,
+}
+
+impl Others {
+    fn new(topology: &Topology, limit: usize) -> Self {
+        let mut owners: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+        let mut lists = Vec::new();
+        for (at, tenant) in topology.tenants().iter().enumerate() {
+            let own: BTreeSet<IpAddr> = addresses(tenant).collect();
+            for address in &own {
+                owners.entry(*address).or_default().push(at);
+            }
+            lists.push(own.into_iter().collect::<Vec<_>>().into_iter());
         }
+        let turns = by_turns(lists).into_iter();
+        let all = turns.filter_map(|address| Some((address, owners.remove(&address)?.into())));
+        Self { all: all.collect(), limit, outside: HashMap::new() }
     }
-    let lists = others
-        .iter()
-        .map(|tenant| addresses(tenant).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
-    let turns = by_turns(lists.map(Vec::into_iter).collect());
-    turns.into_iter().filter_map(|address| owners.remove_entry(&address)).collect()
+
+    /// What a tenant with that subnet does not have: its own addresses are in it.
+    fn outside(&mut self, subnet: IpNetwork) -> &Owned {
+        let Self { all, limit, outside } = self;
+        outside.entry(subnet).or_insert_with(|| {
+            let others = all.iter().filter(|(address, _)| !subnet.contains(*address));
+            others.take(*limit).cloned().collect()
+        })
+    }
 }

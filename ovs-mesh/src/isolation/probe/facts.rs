@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::link::{Link, Mac};
 use crate::names::{BridgeName, Ctid, TenantName};
-use crate::plan::Plan;
+use crate::plan::{Bridge, Plan};
 use crate::snapshot::{InterfaceRow, PortRow, Snapshot};
 
 /// What a device of the host is to the mesh.
@@ -61,10 +61,10 @@ impl Facts {
             let place = Place::Port { tenant: bridge.tenant.clone(), name: link.name.clone() };
             facts.places.insert(link.index, place);
         }
+        let bridges: HashMap<&str, &Bridge> =
+            plan.bridges.iter().map(|bridge| (bridge.name.as_str(), bridge)).collect();
         for (row, port, interface) in snapshot.placed_interfaces() {
-            let Some(bridge) = plan.bridges.iter().find(|bridge| bridge.name.as_str() == row.name) else {
-                continue;
-            };
+            let Some(bridge) = bridges.get(row.name.as_str()) else { continue };
             let own = port.is_owned_by(&plan.mesh) && port.tenant() == Some(bridge.tenant.as_str());
             if own {
                 facts.attached(&bridge.tenant, port, interface);

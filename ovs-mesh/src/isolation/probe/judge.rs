@@ -24,7 +24,7 @@ impl Run<'_> {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         for (at, tenancy) in self.tenants.iter().enumerate() {
-            if let (Some(why), Some(bridge)) = (&tenancy.closed, self.bridge(at)) {
+            if let (Some(why), Some(bridge)) = (&tenancy.closed, self.layout.bridge(at)) {
                 let (object, reason) =
                     (format!("bridge {}", bridge.name), format!("nobody can be asked: {why}"));
                 let remedy = "see that ovs-vswitchd runs, and run `ovsmesh sync` on the host";
@@ -56,13 +56,13 @@ impl Run<'_> {
         reason: String,
         remedy: &str,
     ) -> Finding {
-        let tenants: Vec<&TenantName> = tenants.iter().map(|at| self.tenant(*at).name()).collect();
-        Finding::new(check, severity, &self.plan.host, &tenants, object, reason, remedy)
+        let tenants: Vec<&TenantName> = tenants.iter().map(|at| self.layout.name(*at)).collect();
+        Finding::new(check, severity, &self.layout.plan.host, &tenants, object, reason, remedy)
     }
 
     /// The host of an underlay address, in words.
     fn machine(&self, address: IpAddr) -> String {
-        let host = self.topology.hosts().iter().find(|host| host.underlay_ip() == address);
+        let host = self.layout.topology.hosts().iter().find(|host| host.underlay_ip() == address);
         host.map_or_else(|| address.to_string(), |host| format!("host {}", host.name()))
     }
 
@@ -77,18 +77,14 @@ impl Run<'_> {
         key.map_or("without a key".to_owned(), |key| format!("with key {key}"))
     }
 
-    fn keyed(&self, key: Option<u32>) -> Option<usize> {
-        self.topology.tenants().iter().position(|tenant| Some(tenant.key().get()) == key)
-    }
-
     fn stray_finding(&self, at: usize, stray: &Stray) -> Finding {
         let both = |other: Option<usize>| [Some(at), other].into_iter().flatten().collect::<Vec<usize>>();
         let (check, tenants, object, reason) = match stray {
             Stray::Tenant { tenant, port } => {
-                let other = self.tenant(*tenant).name();
+                let other = self.layout.name(*tenant);
                 let reason = format!(
                     "a frame of the probe's, given to tenant {}, is at a port of tenant {other}",
-                    self.tenant(at).name()
+                    self.layout.name(at)
                 );
                 (Check::ProbeForeignFrame, both(Some(*tenant)), format!("port {port}"), reason)
             }
@@ -103,12 +99,12 @@ impl Run<'_> {
                 (Check::ProbeWire, both(None), format!("device {device}"), reason.to_owned())
             }
             Stray::Wire { dst, key } => {
-                let other = self.keyed(*key).filter(|other| *other != at);
+                let other = self.layout.keyed(*key).filter(|other| *other != at);
                 let reason = format!("frames leave for {} {}", self.machine(*dst), Self::with_key(*key));
                 (Check::ProbeWire, both(other), self.key_of(at), reason)
             }
             Stray::Back { src, key } => {
-                let other = self.keyed(*key).filter(|other| *other != at);
+                let other = self.layout.keyed(*key).filter(|other| *other != at);
                 let reason = format!(
                     "the probe's own frames come back from {} {}",
                     self.machine(*src),
@@ -124,8 +120,8 @@ impl Run<'_> {
             Stray::Answer { tenant, address } => {
                 let reason = format!(
                     "an answer to tenant {} comes by the network of tenant {}",
-                    self.tenant(at).name(),
-                    self.tenant(*tenant).name()
+                    self.layout.name(at),
+                    self.layout.name(*tenant)
                 );
                 (Check::ProbeForeignFrame, both(Some(*tenant)), format!("address {address}"), reason)
             }
@@ -134,7 +130,7 @@ impl Run<'_> {
     }
 
     fn key_of(&self, at: usize) -> String {
-        format!("tunnels of tenant {} (key {})", self.tenant(at).name(), self.tenant(at).key())
+        format!("tunnels of tenant {} (key {})", self.layout.name(at), self.layout.tenant(at).key())
     }
 
     /// Whether a tenant's questions were given up.
@@ -156,11 +152,11 @@ impl Run<'_> {
             late.len(),
             self.asked.len(),
             first.ask.address,
-            self.tenant(first.ask.tenant).name(),
+            self.layout.name(first.ask.tenant),
             self.time,
         );
         let remedy = "see why other questions take so long, or give the probe more time";
-        let object = format!("host {}", self.plan.host);
+        let object = format!("host {}", self.layout.plan.host);
         Some(self.finding(Check::ProbeUnanswered, Severity::Degraded, &tenants, object, reason, remedy))
     }
 
@@ -184,18 +180,15 @@ impl Run<'_> {
             return;
         }
         for (from, by) in asked.answers.keys() {
-            let owners =
-                self.facts.owners.get(from).filter(|owners| !owners.contains(self.tenant(at).name()));
-            let other = owners.and_then(|owners| {
-                self.topology.tenants().iter().position(|tenant| owners.contains(tenant.name()))
-            });
+            let owners = self.facts.owners.get(from).filter(|owners| !owners.contains(self.layout.name(at)));
+            let other = owners.and_then(|owners| owners.iter().find_map(|owner| self.layout.named(owner)));
             if let Some(other) = other {
                 let reason =
-                    format!("{from} of tenant {} answers, by {}", self.tenant(other).name(), self.way(by));
+                    format!("{from} of tenant {} answers, by {}", self.layout.name(other), self.way(by));
                 add(Check::ProbeForeignAnswer, Severity::Breach, &[at, other], reason, LOOK);
             }
             if let Way::Peer(peer) = by
-                && self.peers(at).all(|(_, own)| own != *peer)
+                && !self.layout.peers(at).contains_key(peer)
             {
                 let reason = format!("{from} answers from {peer}, which is no other host of the tenant");
                 add(Check::ProbeWire, Severity::Breach, &[at], reason, LOOK);
@@ -222,7 +215,7 @@ impl Run<'_> {
     /// Whether it answers at the tenant's MTU.
     fn narrow(&self, asked: &Asked, add: &mut impl FnMut(Check, Severity, &[usize], String, &str)) {
         let at = asked.ask.tenant;
-        let mtu = self.topology.tenant_mtu();
+        let mtu = self.layout.topology.tenant_mtu();
         let times = |stage: Stage| asked.sent[stage as usize];
         let passed = |stage: Stage| asked.passed[stage as usize];
         if !asked.passed_full() {
@@ -244,20 +237,15 @@ impl Run<'_> {
         }
     }
 
-    fn foreign(&self, asked: &Asked, owners: &[TenantName], found: &mut Vec<Finding>) {
+    fn foreign(&self, asked: &Asked, owners: &[usize], found: &mut Vec<Finding>) {
         let at = asked.ask.tenant;
-        let mut tenants = vec![at];
-        tenants.extend(
-            owners
-                .iter()
-                .filter_map(|owner| self.topology.tenants().iter().position(|tenant| tenant.name() == owner)),
-        );
+        let tenants: Vec<usize> = std::iter::once(at).chain(owners.iter().copied()).collect();
         for (mac, way) in asked.answers.keys() {
-            let names: Vec<&str> = owners.iter().map(TenantName::as_str).collect();
+            let names: Vec<&str> = owners.iter().map(|owner| self.layout.name(*owner).as_str()).collect();
             let reason = format!(
                 "an address that only tenant {} has is answered for in tenant {}, by {mac} at {}",
                 names.join(", "),
-                self.tenant(at).name(),
+                self.layout.name(at),
                 self.way(way)
             );
             let object = format!("address {}", asked.ask.address);
@@ -278,16 +266,15 @@ impl Run<'_> {
         let mut twice: BTreeMap<(usize, &HostName), u32> = BTreeMap::new();
         let asked = self.asked.iter().filter(|asked| asked.sent[0] > 0 && !self.given_up(asked.ask.tenant));
         for asked in asked {
-            for (peer, address) in self.peers(asked.ask.tenant) {
-                let at = (asked.ask.tenant, peer);
-                if !asked.has_left_for(address) {
-                    missing.entry(at).or_default().push(asked.ask.address);
-                }
-                let copies = asked.copies.iter().filter(|((_, dst, _), _)| *dst == address);
-                let most = copies.map(|(_, count)| *count).max().unwrap_or(0);
-                if most > 1 {
-                    let twice = twice.entry(at).or_default();
-                    *twice = most.max(*twice);
+            let at = asked.ask.tenant;
+            let peers = self.layout.peers(at);
+            for (_, peer) in peers.iter().filter(|(address, _)| !asked.has_left_for(**address)) {
+                missing.entry((at, peer)).or_default().push(asked.ask.address);
+            }
+            for ((_, dst, _), count) in asked.copies.iter().filter(|(_, count)| **count > 1) {
+                if let Some(peer) = peers.get(dst) {
+                    let twice = twice.entry((at, peer)).or_default();
+                    *twice = (*count).max(*twice);
                 }
             }
         }

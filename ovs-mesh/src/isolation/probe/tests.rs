@@ -1,6 +1,7 @@
 //! Runs against a world that is made up, without a socket or a clock.
 
 mod faults;
+mod scale;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -168,9 +169,10 @@ struct Outcome {
 fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcome {
     let (topology, facts, options) = (topology(), facts(), ProbeOptions::new(99));
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let layout = Layout::new(&topology, &plan);
     let started = Instant::now();
     let mut now = started;
-    let mut run = Run::new(&topology, &plan, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &options, now);
     let (mut sent, mut last) = (Vec::new(), None);
     loop {
         match run.next(now) {
@@ -225,7 +227,8 @@ fn all_is_asked_once_where_all_is_well() {
 fn who_is_asked_and_who_should_answer() {
     let topology = topology();
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let asks = asks(&topology, &plan, &facts(), &ProbeOptions { foreign: 1, ..ProbeOptions::new(99) });
+    let layout = Layout::new(&topology, &plan);
+    let asks = asks(&layout, &facts(), &ProbeOptions { foreign: 1, ..ProbeOptions::new(99) });
     let text = |at: usize| {
         let list = asks.iter().filter(|ask| ask.tenant == at).map(|ask| match &ask.wanted {
             Wanted::Known { what, way: Some(Way::Port(port)), mac, echo, .. } => {
@@ -234,7 +237,10 @@ fn who_is_asked_and_who_should_answer() {
             Wanted::Known { what, way, mac, echo, .. } => {
                 format!("{} {what} {way:?} {mac:?} {echo}", ask.address)
             }
-            Wanted::Nobody(owners) => format!("{} {owners:?}", ask.address),
+            Wanted::Nobody(owners) => {
+                let owners: Vec<_> = owners.iter().map(|owner| layout.name(*owner)).collect();
+                format!("{} {owners:?}", ask.address)
+            }
         });
         list.collect::<Vec<_>>()
     };
@@ -251,7 +257,7 @@ fn who_is_asked_and_who_should_answer() {
     assert_eq!(text(1).len(), 2, "{:?}", text(1));
     assert!(text(1).iter().all(|text| text.contains("container 20")), "{:?}", text(1));
     let few = ProbeOptions { foreign: 0, skip: ["globex".parse().unwrap()].into(), ..ProbeOptions::new(99) };
-    let none = super::asks::asks(&topology, &plan, &facts(), &few);
+    let none = super::asks::asks(&layout, &facts(), &few);
     assert!(none.iter().all(|ask| ask.tenant == 0), "a tenant that is to be left alone is asked");
     assert!(none.iter().all(|ask| matches!(ask.wanted, Wanted::Known { .. })), "more than were to be");
 }
@@ -321,8 +327,9 @@ fn nothing_is_told_of_those_whom_nobody_could_ask() {
         ..ProbeOptions::new(99)
     };
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let layout = Layout::new(&topology, &plan);
     let mut now = Instant::now();
-    let mut run = Run::new(&topology, &plan, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &options, now);
     run.close(0, "it is gone".to_owned());
     loop {
         match run.next(now) {
@@ -359,9 +366,10 @@ fn there_is_time_for_all_to_be_silent() {
     let (topology, facts): (Topology, _) = (text.parse().unwrap(), facts());
     let options = ProbeOptions { deadline: Duration::from_secs(1), ..ProbeOptions::new(99) };
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let layout = Layout::new(&topology, &plan);
     let started = Instant::now();
     let mut now = started;
-    let mut run = Run::new(&topology, &plan, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &options, now);
     let mut sent = 0;
     loop {
         match run.next(now) {
