@@ -17,6 +17,14 @@
 //! are answers by another tenant's way. On the wire, of each short question one copy must leave for each peer; one that is
 //! missing, or there twice, is only degraded, for the tenant's frames still stay with the tenant.
 //!
+//! **What is overheard.** ARP, neighbour discovery and ICMP of others that pass meanwhile are judged as well, by what is known
+//! of all hosts that were looked at ([`Owners`]): a frame from a MAC address that is another tenant's alone, or that says that
+//! somebody has an address that only others have, outside the tenant's own subnet, is a breach, and so is one with a
+//! tenant's key from or to a machine that is no host of the tenant's, unless somebody else on this host has a tunnel
+//! for it. A frame that says that one MAC address has what is another's of the same tenant, or that does not come from where
+//! its MAC address is attached, degrades the tenant. Nobody is accused for what is not known: a MAC address that no
+//! host tells of, a virtual router's, an address that the topology does not give to anybody.
+//!
 //! **How much is sent.** In a tenant with *n* addresses, *f* addresses of others' (at most [`ProbeOptions::foreign`]) and
 //! *p* peers, where all is well: *n + f* short questions (each a copy to every local port and each peer), *n* long ones and,
 //! from a gateway, *n − 1* echo requests. What is not answered is asked [`ProbeOptions::tries`] times, so at most *tries*
@@ -43,6 +51,8 @@ mod frames;
 mod judge;
 mod layout;
 mod met;
+mod others;
+mod owners;
 mod run;
 mod seen;
 
@@ -54,11 +64,13 @@ use futures_util::future::select_all;
 use tokio::time::{Instant, sleep_until};
 
 pub use cookie::{Cookie, Mark, Stage};
-pub use seen::{Content, Outer, Seen};
+pub use owners::Owners;
+pub use seen::{Claim, Content, Outer, Seen};
 
 use self::ear::{Ear, Gateway};
 use self::facts::Facts;
 use self::layout::Layout;
+use self::owners::End;
 use self::run::{Next, Run, Sending, Via};
 use super::findings::Level;
 use super::report::Report;
@@ -153,6 +165,7 @@ pub async fn probe(
     topology: &Topology,
     host: &HostName,
     options: &ProbeOptions,
+    owners: &Owners<'_>,
 ) -> Result<Report, ProbeError> {
     let plan = Plan::new(topology, host)?;
     if switch.rundir().is_none() {
@@ -163,8 +176,16 @@ pub async fn probe(
     let links = switch.links.list().await?;
     let layout = Layout::new(topology, &plan);
     let (mut gateways, macs) = gateways(&layout).await?;
+    let mut owners = owners.clone();
+    owners.attached(&layout, &snapshot, None);
+    for (tenant, mac) in &macs {
+        let gateway = plan.bridge_of(tenant).and_then(|bridge| bridge.gateway.as_ref());
+        let (Some(gateway), Some(tenant)) = (gateway, layout.named(tenant)) else { continue };
+        let end = End { host: plan.host.clone(), port: gateway.port.to_string() };
+        owners.put(tenant, Some(gateway.address.ip()), *mac, end);
+    }
     let facts = Facts::new(&plan, &snapshot, &links, macs);
-    let mut run = Run::new(&layout, &facts, options, Instant::now());
+    let mut run = Run::new(&layout, &facts, &owners, options, Instant::now());
     let mut bridges = bridges(switch, &facts, &mut run).await;
     loop {
         listen(&mut ear, &mut gateways, &mut run).map_err(|source| ProbeError::Socket {

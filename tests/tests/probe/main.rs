@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod faults;
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ovs_mesh::isolation::{
-    Check, Cookie, Finding, Level, ProbeError, ProbeOptions, Report, Severity, Stage, probe,
+    Check, Cookie, Finding, Level, Owners, ProbeError, ProbeOptions, Report, Severity, Stage, probe,
 };
 use ovs_mesh::{Datapath, HostName, Tenant, Topology};
 use ovsmesh_lab::MeshLab;
@@ -22,7 +23,7 @@ const COOKIE: u64 = 0x6f76_736d_6573_6821;
 
 async fn run(mesh: &MeshLab, name: &HostName) -> Result<Report, ProbeError> {
     let switch = mesh.switch(name).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    probe(&switch, mesh.topology(), name, &ProbeOptions::new(COOKIE)).await
+    probe(&switch, mesh.topology(), name, &ProbeOptions::new(COOKIE), &Owners::new(mesh.topology())).await
 }
 
 async fn probed(lab: &TestLab, name: &str) -> Vec<Finding> {
@@ -233,7 +234,8 @@ async fn a_remote_database_is_refused_with_the_reason() {
         runtime().block_on(async {
             let endpoint: Endpoint = "tcp:10.0.1.11:6640".parse().unwrap();
             let switch = Switch::connect(&SwitchOptions::new(endpoint)).await.unwrap();
-            probe(&switch, mesh.topology(), &host("h1"), &ProbeOptions::new(COOKIE)).await.unwrap_err()
+            let (options, owners) = (ProbeOptions::new(COOKIE), Owners::new(mesh.topology()));
+            probe(&switch, mesh.topology(), &host("h1"), &options, &owners).await.unwrap_err()
         })
     });
     let error = error.unwrap();

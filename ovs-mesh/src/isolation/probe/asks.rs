@@ -1,6 +1,6 @@
 //! What is asked on a host, and what the answers should be. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use ipnetwork::IpNetwork;
 
 use super::ProbeOptions;
 use super::facts::Facts;
-use super::layout::Layout;
+use super::layout::{Layout, addresses};
+use super::owners::Owners;
 use crate::link::Mac;
 use crate::names::HostName;
 use crate::plan::Bridge;
-use crate::topology::{Tenant, Topology};
 
 /// By what an answer comes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,13 +55,18 @@ pub(super) struct Ask {
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
 /// addresses that only others have, at most [`ProbeOptions::foreign`] a tenant, of all the others by turns; none that is in the tenant's own
 /// subnet, where somebody of the tenant's may have it whom the topology does not name (a virtual address, for example).
-pub(super) fn asks(layout: &Layout<'_>, facts: &Facts, options: &ProbeOptions) -> Vec<Ask> {
-    let mut others = Others::new(layout.topology, options.foreign);
+pub(super) fn asks(
+    layout: &Layout<'_>,
+    facts: &Facts,
+    owners: &Owners<'_>,
+    options: &ProbeOptions,
+) -> Vec<Ask> {
+    let mut others = Others::new(layout, options.foreign);
     let mut lists = Vec::new();
     for (at, tenant) in layout.topology.tenants().iter().enumerate() {
         let planned = layout.bridge(at);
         let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
-        let mut asks = known(layout, facts, at, bridge);
+        let mut asks = known(layout, facts, owners, at, bridge);
         let silent = others.outside(tenant.subnet()).iter();
         asks.extend(silent.map(|(address, owners)| Ask {
             tenant: at,
@@ -86,22 +91,27 @@ fn by_turns<T>(mut lists: Vec<std::vec::IntoIter<T>>) -> Vec<T> {
     all
 }
 
-fn known(layout: &Layout<'_>, facts: &Facts, at: usize, bridge: &Bridge) -> Vec<Ask> {
+fn known(layout: &Layout<'_>, facts: &Facts, owners: &Owners<'_>, at: usize, bridge: &Bridge) -> Vec<Ask> {
     let tenant = layout.tenant(at);
     let name = tenant.name();
     let this = &layout.plan.host;
     let peer = |host: &HostName| layout.address(host).map(Way::Peer);
+    // One that has several may answer with any.
+    let mac_of = |address| match owners.of(at, address) {
+        Some(macs) if macs.len() == 1 => macs.first().copied(),
+        _ => None,
+    };
     let has_gateway = facts.gateways.contains_key(name);
     let containers = tenant.containers().iter().map(|container| {
         let (ctid, host) = (container.ctid(), container.host());
         let here = host == this;
         let port = facts.containers.get(&(name.clone(), ctid.clone())).filter(|_| here);
-        let way = if here { port.map(|port| Way::Port(port.port.clone())) } else { peer(host) };
+        let way = if here { port.map(|port| Way::Port(port.clone())) } else { peer(host) };
         let wanted = Wanted::Known {
             what: format!("container {ctid}"),
             host: host.clone(),
             way,
-            mac: port.and_then(|port| port.mac),
+            mac: mac_of(container.ip()),
             echo: has_gateway,
         };
         Ask { tenant: at, address: container.ip(), wanted }
@@ -113,18 +123,13 @@ fn known(layout: &Layout<'_>, facts: &Facts, at: usize, bridge: &Bridge) -> Vec<
             what: format!("gateway of host {}", gateway.host()),
             host: gateway.host().clone(),
             way: own.map_or_else(|| peer(gateway.host()), |own| Some(Way::Port(own.port.to_string()))),
-            mac: facts.gateways.get(name).copied().filter(|_| here),
+            mac: mac_of(gateway.ip()),
             // It does not ask itself.
             echo: has_gateway && !here,
         };
         Ask { tenant: at, address: gateway.ip(), wanted }
     });
     containers.chain(gateways).collect()
-}
-
-fn addresses(tenant: &Tenant) -> impl Iterator<Item = IpAddr> {
-    let containers = tenant.containers().iter().map(crate::topology::Container::ip);
-    containers.chain(tenant.gateways().iter().map(crate::topology::Gateway::ip))
 }
 
 /// Addresses with whose they are.
@@ -142,18 +147,14 @@ struct Others {
 }
 
 impl Others {
-    fn new(topology: &Topology, limit: usize) -> Self {
-        let mut owners: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
-        let mut lists = Vec::new();
-        for (at, tenant) in topology.tenants().iter().enumerate() {
+    fn new(layout: &Layout<'_>, limit: usize) -> Self {
+        let lists = layout.topology.tenants().iter().map(|tenant| {
             let own: BTreeSet<IpAddr> = addresses(tenant).collect();
-            for address in &own {
-                owners.entry(*address).or_default().push(at);
-            }
-            lists.push(own.into_iter().collect::<Vec<_>>().into_iter());
-        }
-        let turns = by_turns(lists).into_iter();
-        let all = turns.filter_map(|address| Some((address, owners.remove(&address)?.into())));
+            own.into_iter().collect::<Vec<_>>().into_iter()
+        });
+        let mut taken = HashSet::new();
+        let turns = by_turns(lists.collect()).into_iter().filter(|address| taken.insert(*address));
+        let all = turns.filter_map(|address| Some((address, Arc::clone(layout.owners(address)?))));
         Self { all: all.collect(), limit, outside: HashMap::new() }
     }
 

@@ -12,10 +12,10 @@ use crate::link::Mac;
 use crate::names::{HostName, TenantName};
 
 /// What tells where a leak is.
-const LOOK: &str =
+pub(super) const LOOK: &str =
     "run `ovsmesh verify --static --trace` on every host: it names the port or flow that leads there";
 const SYNC: &str = "run `ovsmesh sync` on the host, and `ovsmesh verify --static --trace`";
-const DUPLICATE: &str = "give one of them another address, or detach it";
+pub(super) const DUPLICATE: &str = "give one of them another address, or detach it";
 const MTU: &str =
     "compare the MTU of every device on the way, `mesh.underlay_mtu` being what the underlay takes";
 
@@ -38,6 +38,8 @@ impl Run<'_> {
                 ));
             }
             found.extend(tenancy.strays.iter().map(|stray| self.stray_finding(at, stray)));
+            let overheard = tenancy.overheard.iter();
+            found.extend(overheard.filter_map(|(what, way)| self.overheard_finding(at, *what, way)));
         }
         found.extend(self.late());
         for asked in &self.asked {
@@ -47,7 +49,7 @@ impl Run<'_> {
         found
     }
 
-    fn finding(
+    pub(super) fn finding(
         &self,
         check: Check,
         severity: Severity,
@@ -66,14 +68,14 @@ impl Run<'_> {
         host.map_or_else(|| address.to_string(), |host| format!("host {}", host.name()))
     }
 
-    fn way(&self, way: &Way) -> String {
+    pub(super) fn way(&self, way: &Way) -> String {
         match way {
             Way::Port(port) => format!("port {port}"),
             Way::Peer(peer) => self.machine(*peer),
         }
     }
 
-    fn with_key(key: Option<u32>) -> String {
+    pub(super) fn with_key(key: Option<u32>) -> String {
         key.map_or("without a key".to_owned(), |key| format!("with key {key}"))
     }
 
@@ -129,7 +131,7 @@ impl Run<'_> {
         self.finding(check, Severity::Breach, &tenants, object, reason, LOOK)
     }
 
-    fn key_of(&self, at: usize) -> String {
+    pub(super) fn key_of(&self, at: usize) -> String {
         format!("tunnels of tenant {} (key {})", self.layout.name(at), self.layout.tenant(at).key())
     }
 
@@ -137,6 +139,11 @@ impl Run<'_> {
     fn given_up(&self, tenant: usize) -> bool {
         let tenancy = &self.tenants[tenant];
         tenancy.closed.is_some() || tenancy.looped
+    }
+
+    /// Whether frames of a tenant's come back by themselves, as far as is known.
+    pub(super) fn goes_round(&self, tenant: usize) -> bool {
+        self.tenants[tenant].looped || self.options.skip.contains(self.layout.name(tenant))
     }
 
     /// What there was no time for is not taken for well.
@@ -180,8 +187,7 @@ impl Run<'_> {
             return;
         }
         for (from, by) in asked.answers.keys() {
-            let owners = self.facts.owners.get(from).filter(|owners| !owners.contains(self.layout.name(at)));
-            let other = owners.and_then(|owners| owners.iter().find_map(|owner| self.layout.named(owner)));
+            let other = self.owners.other(at, *from);
             if let Some(other) = other {
                 let reason =
                     format!("{from} of tenant {} answers, by {}", self.layout.name(other), self.way(by));

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::asks::Way;
+use super::owners::End;
 use crate::names::{HostName, TenantName};
 use crate::plan::{Bridge, Plan};
 use crate::topology::{Tenant, Topology};
@@ -18,6 +21,7 @@ pub(super) struct Layout<'a> {
     tenants: HashMap<&'a TenantName, usize>,
     keys: HashMap<u32, usize>,
     hosts: HashMap<&'a HostName, IpAddr>,
+    owners: HashMap<IpAddr, Arc<[usize]>>,
 }
 
 impl<'a> Layout<'a> {
@@ -31,6 +35,12 @@ impl<'a> Layout<'a> {
             let tunnels = bridge.map_or(&[][..], |bridge| &bridge.tunnels);
             tunnels.iter().map(|tunnel| (tunnel.tuple.remote_ip.0, &tunnel.peer)).collect()
         });
+        let mut owners: HashMap<IpAddr, Vec<usize>> = HashMap::new();
+        for (at, tenant) in tenants() {
+            for address in addresses(tenant) {
+                owners.entry(address).or_default().push(at);
+            }
+        }
         Self {
             topology,
             plan,
@@ -39,6 +49,7 @@ impl<'a> Layout<'a> {
             tenants: tenants().map(|(at, tenant)| (tenant.name(), at)).collect(),
             keys: tenants().map(|(at, tenant)| (tenant.key().get(), at)).collect(),
             hosts: topology.hosts().iter().map(|host| (host.name(), host.underlay_ip())).collect(),
+            owners: owners.into_iter().map(|(address, owners)| (address, owners.into())).collect(),
         }
     }
 
@@ -70,8 +81,27 @@ impl<'a> Layout<'a> {
         &self.peers[tenant]
     }
 
+    /// The tenants that have an address.
+    pub(super) fn owners(&self, address: IpAddr) -> Option<&Arc<[usize]>> {
+        self.owners.get(&address)
+    }
+
+    /// By what that comes which is sent there.
+    pub(super) fn way(&self, End { host, port }: &End) -> Way {
+        match self.address(host).filter(|_| *host != self.plan.host) {
+            Some(address) => Way::Peer(address),
+            None => Way::Port(port.clone()),
+        }
+    }
+
     /// The underlay address of a host.
     pub(super) fn address(&self, host: &HostName) -> Option<IpAddr> {
         self.hosts.get(host).copied()
     }
+}
+
+/// The addresses that the topology gives to a tenant's containers and gateways.
+pub(super) fn addresses(tenant: &Tenant) -> impl Iterator<Item = IpAddr> {
+    let containers = tenant.containers().iter().map(crate::topology::Container::ip);
+    containers.chain(tenant.gateways().iter().map(crate::topology::Gateway::ip))
 }

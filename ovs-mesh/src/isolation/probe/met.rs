@@ -53,29 +53,33 @@ impl Run<'_> {
                     None => self.own_bare(mark, plain, &place, outgoing),
                     Some(outer) => self.own_on_wire(mark, outer, device, outgoing),
                 }
+                return;
             }
             (Content::EchoReply(mark), None) => {
                 let tenant = usize::from(mark.tenant);
-                if let Place::Port { tenant: met, name } = place
+                if let Place::Port { tenant: met, name } = &place
                     && tenant < self.tenants.len()
                 {
-                    self.at_port(tenant, &met, name);
+                    self.at_port(tenant, met, name.clone());
                 }
             }
             (Content::Answer { address, mac, to }, outer) if !outgoing => {
-                let (tenant, way) = match (outer, place) {
+                let (tenant, way) = match (outer, &place) {
                     (None, Place::Port { tenant, name } | Place::Stranger { tenant, name }) => {
-                        (self.layout.named(&tenant), Way::Port(name))
+                        (self.layout.named(tenant), Some(Way::Port(name.clone())))
                     }
-                    (None, _) => return,
-                    (Some(outer), _) => (self.layout.keyed(outer.key), Way::Peer(outer.src)),
+                    (None, _) => (None, None),
+                    (Some(outer), _) => (self.layout.keyed(outer.key), Some(Way::Peer(outer.src))),
                 };
-                if let Some(tenant) = tenant {
-                    self.answer(tenant, device, (address, mac, to), way);
+                if let (Some(tenant), Some(way)) = (tenant, way)
+                    && self.answer(tenant, device, (address, mac, to), way)
+                {
+                    return;
                 }
             }
-            (Content::EchoReply(_) | Content::Answer { .. }, _) => {}
+            (Content::EchoReply(_) | Content::Answer { .. } | Content::Other, _) => {}
         }
+        self.overheard(&place, outgoing, seen);
     }
 
     fn stray(&mut self, tenant: usize, stray: Stray) {
@@ -142,7 +146,14 @@ impl Run<'_> {
         }
     }
 
-    fn answer(&mut self, tenant: usize, device: u32, (address, mac, to): (IpAddr, Mac, Mac), way: Way) {
+    /// Whether it is the answer to a question, or one that is heard elsewhere too.
+    fn answer(
+        &mut self,
+        tenant: usize,
+        device: u32,
+        (address, mac, to): (IpAddr, Mac, Mac),
+        way: Way,
+    ) -> bool {
         let bridge = self.layout.bridge(tenant);
         let own = bridge.and_then(|bridge| self.facts.bridges.get(&bridge.name));
         let is_group = to.octets()[0] & 1 == 1;
@@ -151,19 +162,19 @@ impl Run<'_> {
             if let Some(asker) = askers.and_then(|askers| askers.first().copied()) {
                 self.stray(asker, Stray::Answer { tenant, address });
             }
-            return;
+            return false;
         }
         // The switch hands it to the bridge's own device, to which it is addressed; how it came is seen elsewhere.
         if bridge.is_some_and(|bridge| way == Way::Port(bridge.name.to_string())) {
-            return;
+            return true;
         }
         // Nobody asks by ARP to a group; who tells of himself unasked has not answered.
         if is_group && address.is_ipv4() {
-            return;
+            return false;
         }
         let asked = self.by_address.get(&(tenant, address)).and_then(|at| self.asked.get_mut(*at));
-        if let Some(asked) = asked.filter(|asked| asked.sent[0] > 0) {
-            *asked.answers.entry((mac, way)).or_default().entry(device).or_default() += 1;
-        }
+        let Some(asked) = asked.filter(|asked| asked.sent[0] > 0) else { return false };
+        *asked.answers.entry((mac, way)).or_default().entry(device).or_default() += 1;
+        true
     }
 }

@@ -13,6 +13,8 @@ use super::facts::Facts;
 use super::frames::{Asking, echo, question};
 use super::layout::Layout;
 use super::met::Stray;
+use super::others::Overheard;
+use super::owners::Owners;
 use crate::link::Mac;
 
 /// By what a frame is sent.
@@ -78,12 +80,14 @@ pub(super) struct Tenancy {
     /// Frames come back: more of them would only feed a loop.
     pub(super) looped: bool,
     pub(super) strays: BTreeSet<Stray>,
+    pub(super) overheard: BTreeSet<(Overheard, Way)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Run<'a> {
     pub(super) layout: &'a Layout<'a>,
     pub(super) facts: &'a Facts,
+    pub(super) owners: &'a Owners<'a>,
     pub(super) options: &'a ProbeOptions,
     pub(super) cookie: Cookie,
     pub(super) asked: Vec<Asked>,
@@ -103,6 +107,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         layout: &'a Layout<'a>,
         facts: &'a Facts,
+        owners: &'a Owners<'a>,
         options: &'a ProbeOptions,
         now: Instant,
     ) -> Self {
@@ -118,7 +123,7 @@ impl<'a> Run<'a> {
             arrived: false,
             refused: None,
         };
-        let asked: Vec<Asked> = asks(layout, facts, options).into_iter().map(fresh).collect();
+        let asked: Vec<Asked> = asks(layout, facts, owners, options).into_iter().map(fresh).collect();
         let topology = layout.topology;
         let host = topology.position(&layout.plan.host).and_then(|at| u16::try_from(at).ok());
         let by_address = asked.iter().enumerate();
@@ -133,6 +138,7 @@ impl<'a> Run<'a> {
         Self {
             layout,
             facts,
+            owners,
             options,
             cookie: Cookie::new(options.cookie, host.unwrap_or(u16::MAX)),
             asked,

@@ -1,6 +1,7 @@
 //! Runs against a world that is made up, without a socket or a clock.
 
 mod faults;
+mod others;
 mod scale;
 
 use std::collections::HashMap;
@@ -10,7 +11,9 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::asks::{Wanted, Way, asks};
-use super::facts::{ContainerPort, Facts, Place};
+use super::facts::{Beside, Facts, Place};
+use super::layout::Layout;
+use super::owners::{End, Owners};
 use super::run::{Next, Run, Sending, Via};
 use super::*;
 use crate::isolation::findings::{Check, Finding, Severity};
@@ -76,11 +79,8 @@ fn facts() -> Facts {
         (BRIDGE_ACME, port("acme", "br-acme")),
         (BRIDGE_GLOBEX, port("globex", "br-globex")),
     ];
-    let container = |name: &str, ctid: &str, port: &str, last| {
-        let found = ContainerPort { port: port.to_owned(), mac: Some(mac(last)) };
-        ((tenant(name), ctid.parse().unwrap()), found)
-    };
-    let owners = [(11, "acme"), (21, "globex"), (1, "acme")];
+    let container =
+        |name: &str, ctid: &str, port: &str| ((tenant(name), ctid.parse().unwrap()), port.to_owned());
     Facts {
         bridges: HashMap::from([
             ("br-acme".parse().unwrap(), mac(70)),
@@ -88,12 +88,27 @@ fn facts() -> Facts {
         ]),
         places: HashMap::from(places),
         containers: HashMap::from([
-            container("acme", "101", "veth101.0", 11),
-            container("globex", "201", "veth201.0", 21),
+            container("acme", "101", "veth101.0"),
+            container("globex", "201", "veth201.0"),
         ]),
         gateways: HashMap::from([(tenant("acme"), mac(1))]),
-        owners: owners.map(|(last, name)| (mac(last), [tenant(name)].into())).into(),
+        beside: vec![Beside { remote: Some("10.0.0.66".parse().unwrap()), key: Some(7) }],
     }
+}
+
+/// Those of host a, and of host c: nothing is known of host b.
+fn owners(topology: &Topology) -> Owners<'_> {
+    let mut owners = Owners::new(topology);
+    for (tenant, address, last, host, port) in [
+        (0, "192.168.0.11", 11, "a", "veth101.0"),
+        (1, "192.168.0.11", 21, "a", "veth201.0"),
+        (0, "192.168.0.1", 1, "a", GATEWAY),
+        (1, "192.168.1.13", 23, "c", "veth203.0"),
+    ] {
+        let end = End { host: host.parse().unwrap(), port: port.to_owned() };
+        owners.put(tenant, Some(address.parse().unwrap()), mac(last), end);
+    }
+    owners
 }
 
 /// Something that is met because a frame was sent.
@@ -103,13 +118,18 @@ enum Event {
     Echo(usize, Seen),
 }
 
+/// From whoever answers; from one of whom nothing is known, else.
 fn bare(content: Content) -> Seen {
-    Seen { outer: None, content }
+    let claim = match content {
+        Content::Answer { address, mac, .. } => Some(Claim { address, mac }),
+        _ => None,
+    };
+    Seen { outer: None, source: claim.map_or(mac(250), |claim| claim.mac), claim, content }
 }
 
 fn wired(src: &str, dst: &str, key: u32, content: Content) -> Seen {
     let outer = Outer { src: src.parse().unwrap(), dst: dst.parse().unwrap(), key: Some(key) };
-    Seen { outer: Some(outer), content }
+    Seen { outer: Some(outer), ..bare(content) }
 }
 
 fn answer(address: &str, from: u8, to: u8) -> Content {
@@ -170,9 +190,10 @@ fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcom
     let (topology, facts, options) = (topology(), facts(), ProbeOptions::new(99));
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
     let layout = Layout::new(&topology, &plan);
+    let owners = owners(&topology);
     let started = Instant::now();
     let mut now = started;
-    let mut run = Run::new(&layout, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
     let (mut sent, mut last) = (Vec::new(), None);
     loop {
         match run.next(now) {
@@ -228,7 +249,8 @@ fn who_is_asked_and_who_should_answer() {
     let topology = topology();
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
     let layout = Layout::new(&topology, &plan);
-    let asks = asks(&layout, &facts(), &ProbeOptions { foreign: 1, ..ProbeOptions::new(99) });
+    let owners = owners(&topology);
+    let asks = asks(&layout, &facts(), &owners, &ProbeOptions { foreign: 1, ..ProbeOptions::new(99) });
     let text = |at: usize| {
         let list = asks.iter().filter(|ask| ask.tenant == at).map(|ask| match &ask.wanted {
             Wanted::Known { what, way: Some(Way::Port(port)), mac, echo, .. } => {
@@ -257,7 +279,7 @@ fn who_is_asked_and_who_should_answer() {
     assert_eq!(text(1).len(), 2, "{:?}", text(1));
     assert!(text(1).iter().all(|text| text.contains("container 20")), "{:?}", text(1));
     let few = ProbeOptions { foreign: 0, skip: ["globex".parse().unwrap()].into(), ..ProbeOptions::new(99) };
-    let none = super::asks::asks(&layout, &facts(), &few);
+    let none = super::asks::asks(&layout, &facts(), &owners, &few);
     assert!(none.iter().all(|ask| ask.tenant == 0), "a tenant that is to be left alone is asked");
     assert!(none.iter().all(|ask| matches!(ask.wanted, Wanted::Known { .. })), "more than were to be");
 }
@@ -328,8 +350,9 @@ fn nothing_is_told_of_those_whom_nobody_could_ask() {
     };
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
     let layout = Layout::new(&topology, &plan);
+    let owners = owners(&topology);
     let mut now = Instant::now();
-    let mut run = Run::new(&layout, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
     run.close(0, "it is gone".to_owned());
     loop {
         match run.next(now) {
@@ -367,9 +390,10 @@ fn there_is_time_for_all_to_be_silent() {
     let options = ProbeOptions { deadline: Duration::from_secs(1), ..ProbeOptions::new(99) };
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
     let layout = Layout::new(&topology, &plan);
+    let owners = owners(&topology);
     let started = Instant::now();
     let mut now = started;
-    let mut run = Run::new(&layout, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
     let mut sent = 0;
     loop {
         match run.next(now) {

@@ -44,9 +44,9 @@ fn thought(topology: &Topology) -> (usize, Duration) {
     let facts = Facts { bridges: bridges.collect(), ..Facts::default() };
     let options = ProbeOptions { gap: Duration::from_micros(1), ..ProbeOptions::new(99) };
     let began = std::time::Instant::now();
-    let layout = Layout::new(topology, &plan);
+    let (layout, owners) = (Layout::new(topology, &plan), Owners::new(topology));
     let (mut now, mut frames) = (Instant::now(), 0);
-    let mut run = Run::new(&layout, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
     loop {
         match run.next(now) {
             Next::Done => break,
@@ -62,7 +62,7 @@ fn thought(topology: &Topology) -> (usize, Duration) {
                 if mark.stage == Stage::Question {
                     for peer in layout.peers(tenant).keys() {
                         let outer = Some(Outer { src: here, dst: *peer, key });
-                        run.met(WIRE, true, &Seen { outer, content: own(mark) });
+                        run.met(WIRE, true, &Seen { outer, ..bare(own(mark)) });
                         frames += 1;
                     }
                 }
@@ -71,7 +71,7 @@ fn thought(topology: &Topology) -> (usize, Duration) {
                 };
                 let outer = Some(Outer { src: *peer, dst: here, key });
                 let content = Content::Answer { address: run.asked[ask].ask.address, mac: mac(9), to };
-                run.met(WIRE, false, &Seen { outer, content });
+                run.met(WIRE, false, &Seen { outer, ..bare(content) });
                 frames += 1;
             }
         }
@@ -101,9 +101,9 @@ fn a_frame_costs_the_same_in_a_mesh_twice_as_large() {
 fn closed_tenants_do_not_pile_up() {
     let (topology, facts, options) = (large(100, 100), facts(), ProbeOptions::new(99));
     let plan = Plan::new(&topology, &"h0".parse().unwrap()).unwrap();
-    let layout = Layout::new(&topology, &plan);
+    let (layout, owners) = (Layout::new(&topology, &plan), Owners::new(&topology));
     let now = Instant::now();
-    let mut run = Run::new(&layout, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
     (0..100).for_each(|tenant| run.close(tenant, "it is gone".to_owned()));
     assert_eq!(run.next(now), Next::Done);
     assert_eq!(run.findings().len(), 100);
