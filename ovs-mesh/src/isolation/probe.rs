@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | ARP probe (RFC 5227), for IPv6 a solicitation (RFC 4861) from the bridge's link-local address, short, to all | each container and gateway of the tenant | that it answers, with the MAC address that it is known by, by the port or from the host where it should be, and nobody else does |
 //! | the same to addresses that only other tenants have, outside the tenant's own subnet | nobody | that they stay silent here |
+//! | the same to one of another tenant's, by his MAC address | nobody | that it gets to nobody, also where tenants have equal addresses |
 //! | the same at the tenant's MTU, to the one who answered | each container and gateway | the way there at full MTU |
 //! | ICMP echo at the tenant's MTU, not to be cut, from the gateway's device, if this host has one | each other container and gateway | the way there and back at full MTU |
 //!
@@ -25,7 +26,7 @@
 //! its MAC address is attached, degrades the tenant. Nobody is accused for what is not known: a MAC address that no
 //! host tells of, a virtual router's, an address that the topology does not give to anybody.
 //!
-//! **How much is sent.** In a tenant with *n* addresses, *f* addresses of others' (at most [`ProbeOptions::foreign`]) and
+//! **How much is sent.** In a tenant with *n* addresses, *f* addresses and MAC addresses of others' (at most [`ProbeOptions::foreign`]) and
 //! *p* peers, where all is well: *n + f* short questions (each a copy to every local port and each peer), *n* long ones and,
 //! from a gateway, *n − 1* echo requests. What is not answered is asked [`ProbeOptions::tries`] times, so at most *tries*
 //! times as much, and twice the echo requests. There are never more than [`ProbeOptions::at_once`] questions without an
@@ -55,6 +56,7 @@ mod others;
 mod owners;
 mod run;
 mod seen;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -72,7 +74,6 @@ use self::facts::Facts;
 use self::layout::Layout;
 use self::owners::End;
 use self::run::{Next, Run, Sending, Via};
-use super::findings::Level;
 use super::report::Report;
 use crate::link::{LinkError, Links, LinksOpenError, Netns, NetnsError};
 use crate::names::{HostName, NetnsName, TenantName};
@@ -95,7 +96,7 @@ pub struct ProbeOptions {
     pub at_once: usize,
     /// The least time between two frames.
     pub gap: Duration,
-    /// How many addresses of other tenants are asked for in each tenant, taken from the others by turns.
+    /// How many addresses and MAC addresses of other tenants are asked for in each tenant, taken from the others by turns.
     pub foreign: usize,
     /// When a run ends, whatever has not been asked by then: so long after it began, and as long again as all its questions
     /// would take if nobody answered.
@@ -106,7 +107,7 @@ pub struct ProbeOptions {
 }
 
 impl ProbeOptions {
-    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses of others a tenant, 15 s beyond what
+    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses and MAC addresses of others a tenant, 15 s beyond what
     /// silence takes.
     pub fn new(cookie: u64) -> Self {
         Self {
@@ -213,14 +214,7 @@ pub async fn probe(
             }
         }
     }
-    let mut report = Report::new(topology);
-    report.checked(host, Level::Probe);
-    report.extend(run.findings());
-    for bridge in plan.bridges.iter().filter(|bridge| options.skip.contains(&bridge.tenant)) {
-        let reason = format!("tenant {} is not probed: packets would go round in it for ever", bridge.tenant);
-        report.skipped_level(host, Level::Probe, reason);
-    }
-    Ok(report)
+    Ok(run.report())
 }
 
 fn listen(ear: &mut Ear, gateways: &mut BTreeMap<usize, Gateway>, run: &mut Run<'_>) -> io::Result<()> {

@@ -67,10 +67,8 @@ async fn a_forged_sender_is_found() {
     );
 }
 
-/// One container's frames get into another tenant's network, and nobody else's do: no question shows it.
-#[tokio::test]
-async fn a_foreign_frame_is_found_where_it_arrives() {
-    let lab = three_hosts().await;
+/// Joins acme and globex on h2 by patch ports that only flows use.
+fn quiet_patch(lab: &TestLab) {
     lab.vsctl(
         "h2",
         "add-port br-acme px -- set Interface px type=patch options:peer=py \
@@ -83,6 +81,35 @@ async fn a_foreign_frame_is_found_where_it_arrives() {
     for (bridge, port) in [("br-acme", "px"), ("br-globex", "py")] {
         lab.run("h2", &["ovs-ofctl", "mod-port", bridge, port, "no-flood"]);
     }
+    lab.run("h2", &["ovs-appctl", "fdb/flush"]);
+}
+
+/// Where tenants have equal addresses, one who gets what is for his MAC address still tells that they are joined.
+#[tokio::test]
+async fn a_frame_for_another_tenants_mac_address_that_is_answered_is_found() {
+    let lab = three_hosts().await;
+    quiet_patch(&lab);
+    let (container, asker) = (mac_of(&lab, "202", "eth0"), mac_of(&lab, "h1", "br-acme"));
+    assert_eq!(told(&knowing(&lab, "h1").await), "");
+    let flow = format!("priority=9,dl_dst={container},actions=output:px");
+    lab.run("h2", &["ovs-ofctl", "add-flow", "br-acme", &flow]);
+    let found = knowing(&lab, "h1").await;
+    let words = ["an answer to tenant acme comes by the network of tenant globex"];
+    finds(&found, Check::ProbeForeignFrame, Severity::Breach, "acme+globex", &words);
+    // And back by the same way.
+    let flow = format!("priority=9,in_port=veth202.0,dl_dst={asker},actions=output:py");
+    lab.run("h2", &["ovs-ofctl", "add-flow", "br-globex", &flow]);
+    let found = knowing(&lab, "h1").await;
+    let words = [format!("MAC address {container}"), "is answered in tenant acme".to_owned()];
+    let words = words.each_ref().map(String::as_str);
+    finds(&found, Check::ProbeForeignAnswer, Severity::Breach, "acme+globex", &words);
+}
+
+/// One container's frames get into another tenant's network, and nobody else's do: no question shows it.
+#[tokio::test]
+async fn a_foreign_frame_is_found_where_it_arrives() {
+    let lab = three_hosts().await;
+    quiet_patch(&lab);
     let flow = "priority=9,arp,in_port=veth202.0,actions=NORMAL,output:py";
     lab.run("h2", &["ovs-ofctl", "add-flow", "br-globex", flow]);
     let _asking = Asking::start(&lab, "202", "eth0", "192.168.7.12");

@@ -39,7 +39,7 @@ pub(super) enum Wanted {
         /// Whether he is asked by ICMP too.
         echo: bool,
     },
-    /// Nobody: the address is only these tenants'.
+    /// Nobody: the address, or the MAC address of the one who is asked alone, is only these tenants'.
     Nobody(Arc<[usize]>),
 }
 
@@ -49,12 +49,15 @@ pub(super) struct Ask {
     /// The tenant's place in the topology.
     pub(super) tenant: usize,
     pub(super) address: IpAddr,
+    /// The one who is asked alone; none: all are.
+    pub(super) to: Option<Mac>,
     pub(super) wanted: Wanted,
 }
 
 /// The questions of all tenants of a host, tenants by turns, so that one bridge that is slow holds up no other's. Of the
-/// addresses that only others have, at most [`ProbeOptions::foreign`] a tenant, of all the others by turns; none that is in the tenant's own
-/// subnet, where somebody of the tenant's may have it whom the topology does not name (a virtual address, for example).
+/// addresses and MAC addresses that only others have, at most [`ProbeOptions::foreign`] a tenant, of all the others by turns; no
+/// address that is in the tenant's own subnet, where somebody of the tenant's may have it whom the topology does not name (a
+/// virtual address, for example). Where tenants have equal addresses, MAC addresses still tell them apart.
 pub(super) fn asks(
     layout: &Layout<'_>,
     facts: &Facts,
@@ -62,17 +65,28 @@ pub(super) fn asks(
     options: &ProbeOptions,
 ) -> Vec<Ask> {
     let mut others = Others::new(layout, options.foreign);
+    let macs = macs(layout, owners);
     let mut lists = Vec::new();
     for (at, tenant) in layout.topology.tenants().iter().enumerate() {
         let planned = layout.bridge(at);
         let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
         let mut asks = known(layout, facts, owners, at, bridge);
         let silent = others.outside(tenant.subnet()).iter();
-        asks.extend(silent.map(|(address, owners)| Ask {
+        let silent = silent.map(|(address, owners)| Ask {
             tenant: at,
             address: *address,
+            to: None,
             wanted: Wanted::Nobody(Arc::clone(owners)),
-        }));
+        });
+        let alone = macs.iter().filter(|other| owners.other(at, other.mac).is_some()).map(|other| Ask {
+            tenant: at,
+            address: other.address,
+            to: Some(other.mac),
+            wanted: Wanted::Nobody(Arc::clone(&other.tenant)),
+        });
+        let alone: Vec<Ask> = alone.take(options.foreign).collect();
+        let both = by_turns(vec![silent.collect::<Vec<_>>().into_iter(), alone.into_iter()]);
+        asks.extend(both.into_iter().take(options.foreign));
         lists.push(asks.into_iter());
     }
     by_turns(lists)
@@ -114,7 +128,7 @@ fn known(layout: &Layout<'_>, facts: &Facts, owners: &Owners<'_>, at: usize, bri
             mac: mac_of(container.ip()),
             echo: has_gateway,
         };
-        Ask { tenant: at, address: container.ip(), wanted }
+        Ask { tenant: at, address: container.ip(), to: None, wanted }
     });
     let gateways = tenant.gateways().iter().map(|gateway| {
         let here = gateway.host() == this;
@@ -127,9 +141,26 @@ fn known(layout: &Layout<'_>, facts: &Facts, owners: &Owners<'_>, at: usize, bri
             // It does not ask itself.
             echo: has_gateway && !here,
         };
-        Ask { tenant: at, address: gateway.ip(), wanted }
+        Ask { tenant: at, address: gateway.ip(), to: None, wanted }
     });
     containers.chain(gateways).collect()
+}
+
+/// Somebody of whom the MAC address is known.
+struct One {
+    tenant: Arc<[usize]>,
+    mac: Mac,
+    address: IpAddr,
+}
+
+/// All of them, of each tenant by turns.
+fn macs(layout: &Layout<'_>, owners: &Owners<'_>) -> Vec<One> {
+    let lists = (0..layout.topology.tenants().len()).map(|at| {
+        let tenant: Arc<[usize]> = [at].into();
+        let ones = owners.macs(at).map(|(address, mac)| One { tenant: Arc::clone(&tenant), mac, address });
+        ones.collect::<Vec<_>>().into_iter()
+    });
+    by_turns(lists.collect())
 }
 
 /// Addresses with whose they are.

@@ -155,7 +155,7 @@ impl Run<'_> {
         let first = late.first()?;
         let tenants: Vec<usize> = late.iter().map(|asked| asked.ask.tenant).collect();
         let reason = format!(
-            "{} of {} addresses ({} of tenant {}, for one) were not asked to the end within {:?}",
+            "{} of {} questions ({} of tenant {}, for one) were not asked to the end within {:?}",
             late.len(),
             self.asked.len(),
             first.ask.address,
@@ -246,23 +246,22 @@ impl Run<'_> {
     fn foreign(&self, asked: &Asked, owners: &[usize], found: &mut Vec<Finding>) {
         let at = asked.ask.tenant;
         let tenants: Vec<usize> = std::iter::once(at).chain(owners.iter().copied()).collect();
+        let names: Vec<&str> = owners.iter().map(|owner| self.layout.name(*owner).as_str()).collect();
+        let (names, name) = (names.join(", "), self.layout.name(at));
         for (mac, way) in asked.answers.keys() {
-            let names: Vec<&str> = owners.iter().map(|owner| self.layout.name(*owner).as_str()).collect();
-            let reason = format!(
-                "an address that only tenant {} has is answered for in tenant {}, by {mac} at {}",
-                names.join(", "),
-                self.layout.name(at),
-                self.way(way)
-            );
-            let object = format!("address {}", asked.ask.address);
-            found.push(self.finding(
-                Check::ProbeForeignAnswer,
-                Severity::Breach,
-                &tenants,
-                object,
-                reason,
-                LOOK,
-            ));
+            let by = format!("by {mac} at {}", self.way(way));
+            let (object, reason) = match asked.ask.to {
+                Some(to) => (
+                    format!("MAC address {to}"),
+                    format!("a frame for it, which is tenant {names}'s, is answered in tenant {name}, {by}"),
+                ),
+                None => (
+                    format!("address {}", asked.ask.address),
+                    format!("an address that only tenant {names} has is answered for in tenant {name}, {by}"),
+                ),
+            };
+            let (check, breach) = (Check::ProbeForeignAnswer, Severity::Breach);
+            found.push(self.finding(check, breach, &tenants, object, reason, LOOK));
         }
     }
 
@@ -274,7 +273,9 @@ impl Run<'_> {
         for asked in asked {
             let at = asked.ask.tenant;
             let peers = self.layout.peers(at);
-            for (_, peer) in peers.iter().filter(|(address, _)| !asked.has_left_for(**address)) {
+            // What is for one alone need not go to all.
+            let missed = peers.iter().filter(|(address, _)| !asked.has_left_for(**address));
+            for (_, peer) in missed.filter(|_| asked.ask.to.is_none()) {
                 missing.entry((at, peer)).or_default().push(asked.ask.address);
             }
             for ((_, dst, _), count) in asked.copies.iter().filter(|(_, count)| **count > 1) {

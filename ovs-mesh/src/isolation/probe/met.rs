@@ -172,8 +172,9 @@ impl Run<'_> {
         if is_group && address.is_ipv4() {
             return false;
         }
-        let asked = self.by_address.get(&(tenant, address)).and_then(|at| self.asked.get_mut(*at));
-        let Some(asked) = asked.filter(|asked| asked.sent[0] > 0) else { return false };
+        let asked = [self.by_mac.get(&(tenant, mac)), self.by_address.get(&(tenant, address))];
+        let asked = asked.into_iter().flatten().copied().find(|at| self.asked[*at].sent[0] > 0);
+        let Some(asked) = asked.map(|at| &mut self.asked[at]) else { return false };
         *asked.answers.entry((mac, way)).or_default().entry(device).or_default() += 1;
         true
     }

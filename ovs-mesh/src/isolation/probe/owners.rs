@@ -109,6 +109,13 @@ impl<'a> Owners<'a> {
         self.tenant(mac).filter(|_| self.ends(tenant, mac).is_none())
     }
 
+    /// A tenant's addresses with the MAC addresses of whoever has them, as far as they are known.
+    pub(super) fn macs(&self, tenant: usize) -> impl Iterator<Item = (IpAddr, Mac)> {
+        let first = IpAddr::from([0, 0, 0, 0]);
+        let own = self.by_address.range((tenant, first)..).take_while(move |((at, _), _)| *at == tenant);
+        own.flat_map(|((_, address), macs)| macs.iter().map(|mac| (*address, *mac)))
+    }
+
     /// The MAC addresses of whoever has an address.
     pub(super) fn of(&self, tenant: usize, address: IpAddr) -> Option<&BTreeSet<Mac>> {
         self.by_address.get(&(tenant, address))

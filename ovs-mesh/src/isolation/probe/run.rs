@@ -92,7 +92,10 @@ pub(super) struct Run<'a> {
     pub(super) cookie: Cookie,
     pub(super) asked: Vec<Asked>,
     pub(super) tenants: Vec<Tenancy>,
+    /// The questions to all.
     pub(super) by_address: HashMap<(usize, IpAddr), usize>,
+    /// The questions to one of another tenant's.
+    pub(super) by_mac: HashMap<(usize, Mac), usize>,
     /// The tenants whose bridges have a MAC address.
     pub(super) by_bridge: HashMap<Mac, BTreeSet<usize>>,
     active: Vec<usize>,
@@ -126,8 +129,13 @@ impl<'a> Run<'a> {
         let asked: Vec<Asked> = asks(layout, facts, owners, options).into_iter().map(fresh).collect();
         let topology = layout.topology;
         let host = topology.position(&layout.plan.host).and_then(|at| u16::try_from(at).ok());
-        let by_address = asked.iter().enumerate();
-        let by_address = by_address.map(|(at, it)| ((it.ask.tenant, it.ask.address), at)).collect();
+        let (mut by_address, mut by_mac) = (HashMap::new(), HashMap::new());
+        for (at, Asked { ask, .. }) in asked.iter().enumerate() {
+            match ask.to {
+                Some(mac) => by_mac.insert((ask.tenant, mac), at),
+                None => by_address.insert((ask.tenant, ask.address), at),
+            };
+        }
         let mut by_bridge: HashMap<Mac, BTreeSet<usize>> = HashMap::new();
         for at in 0..topology.tenants().len() {
             if let Some(mac) = layout.bridge(at).and_then(|bridge| facts.bridges.get(&bridge.name)) {
@@ -144,6 +152,7 @@ impl<'a> Run<'a> {
             asked,
             tenants: topology.tenants().iter().map(|_| Tenancy::default()).collect(),
             by_address,
+            by_mac,
             by_bridge,
             active: Vec::new(),
             waiting: 0,
@@ -223,7 +232,7 @@ impl<'a> Run<'a> {
 
     fn frame(&self, number: usize, stage: Stage) -> Option<(Via, Vec<u8>)> {
         let asked = &self.asked[number];
-        let Ask { tenant, address, .. } = asked.ask;
+        let Ask { tenant, address, to, wanted: _ } = asked.ask;
         let bridge = self.layout.bridge(tenant)?;
         let ask = u16::try_from(number).ok()?;
         let attempt = asked.sent[stage as usize];
@@ -233,9 +242,7 @@ impl<'a> Run<'a> {
         let mtu = self.layout.topology.tenant_mtu();
         let length = if matches!(stage, Stage::Full | Stage::Echo) { mtu } else { 0 };
         match stage {
-            Stage::Question => {
-                Some((Via::Bridge, question(Asking { from, to: None, address }, mark, length)))
-            }
+            Stage::Question => Some((Via::Bridge, question(Asking { from, to, address }, mark, length))),
             Stage::Full => {
                 let to = Some(asked.answerer()?);
                 Some((Via::Bridge, question(Asking { from, to, address }, mark, length)))
