@@ -101,14 +101,19 @@ pub struct ProbeOptions {
     /// When a run ends, whatever has not been asked by then: so long after it began, and as long again as all its questions
     /// would take if nobody answered.
     pub deadline: Duration,
+    /// When it ends at the latest, if that is sooner.
+    pub most: Option<Duration>,
+    /// How long ovs-vswitchd may take to take a frame. One that is busy forwards as fast as ever: what it does not take in
+    /// time is not checked, and nobody's fault.
+    pub take: Duration,
     /// Tenants that are not probed: those of which it is known that a packet goes round, where a question to all would go
     /// round for ever. The report tells that they were left out.
     pub skip: BTreeSet<TenantName>,
 }
 
 impl ProbeOptions {
-    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses and MAC addresses of others a tenant, 15 s beyond what
-    /// silence takes.
+    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses and MAC addresses of others a tenant, 15 s
+    /// beyond what silence takes, 10 s for ovs-vswitchd.
     pub fn new(cookie: u64) -> Self {
         Self {
             cookie,
@@ -118,6 +123,8 @@ impl ProbeOptions {
             gap: Duration::from_millis(1),
             foreign: 16,
             deadline: Duration::from_secs(15),
+            most: None,
+            take: Duration::from_secs(10),
             skip: BTreeSet::new(),
         }
     }
@@ -204,13 +211,11 @@ pub async fn probe(
                 }
             }
             Next::Send(sending) => {
-                let sent = match sending.via {
-                    Via::Bridge => inject(bridges.get_mut(&sending.tenant), &sending, options).await,
-                    Via::Gateway => speak(gateways.get_mut(&sending.tenant), &sending),
-                };
-                if let Err(why) = sent {
-                    run.refused(&sending, why);
+                match sending.via {
+                    Via::Bridge => inject(&mut bridges, &sending, &mut run).await,
+                    Via::Gateway => speak(&mut gateways, &sending, &mut run),
                 }
+                run.taken(&sending, Instant::now());
             }
         }
     }
@@ -219,17 +224,19 @@ pub async fn probe(
 
 fn listen(ear: &mut Ear, gateways: &mut BTreeMap<usize, Gateway>, run: &mut Run<'_>) -> io::Result<()> {
     let cookie = run.cookie;
-    ear.listen(|heard, frame| {
+    let missed = ear.listen(|heard, frame| {
         if let Some(seen) = Seen::parse(frame, cookie) {
             run.met(heard.device, heard.outgoing, &seen);
         }
     })?;
+    run.missed(missed);
     for (tenant, gateway) in gateways {
-        gateway.ear.listen(|heard, frame| {
+        let missed = gateway.ear.listen(|heard, frame| {
             if let Some(seen) = Seen::parse(frame, cookie).filter(|_| !heard.outgoing) {
                 run.met_in_gateway(*tenant, &seen);
             }
         })?;
+        run.missed(missed);
     }
     Ok(())
 }
@@ -266,28 +273,35 @@ async fn bridges(switch: &Switch, facts: &Facts, run: &mut Run<'_>) -> HashMap<u
             continue;
         }
         let socket = rundir.join(format!("{}.mgmt", bridge.name));
-        match Connection::open(&socket, Instant::now() + options.wait).await {
+        match Connection::open(&socket, run.patience(Instant::now())).await {
             Ok(connection) => drop(open.insert(at, connection)),
-            Err(error) => run.close(at, told(&error)),
+            Err(error) => untaken(run, at, &error),
         }
     }
     open
 }
 
-async fn inject(
-    bridge: Option<&mut Connection>,
-    sending: &Sending,
-    options: &ProbeOptions,
-) -> Result<(), String> {
-    let Some(bridge) = bridge else { return Ok(()) };
-    // A switch that is busy may be slow to take what it then handles as fast as ever.
-    let deadline = Instant::now() + options.wait * u32::from(options.tries);
-    bridge.inject(LOCAL, Output::Table, &sending.frame, deadline).await.map_err(|error| told(&error))
+async fn inject(bridges: &mut HashMap<usize, Connection>, sending: &Sending, run: &mut Run<'_>) {
+    let Some(bridge) = bridges.get_mut(&sending.tenant) else { return };
+    let deadline = run.patience(Instant::now());
+    if let Err(error) = bridge.inject(LOCAL, Output::Table, &sending.frame, deadline).await {
+        untaken(run, sending.tenant, &error);
+    }
 }
 
-fn speak(gateway: Option<&mut Gateway>, sending: &Sending) -> Result<(), String> {
-    let Some(gateway) = gateway else { return Ok(()) };
-    gateway.speak(&sending.frame).map_err(|error| error.to_string())
+/// One ovs-vswitchd serves all bridges: where it is busy, it is for all of them.
+fn untaken(run: &mut Run<'_>, tenant: usize, error: &OpenFlowError) {
+    match error {
+        OpenFlowError::Deadline { .. } => run.stop(told(error)),
+        _ => run.close(tenant, told(error)),
+    }
+}
+
+fn speak(gateways: &mut BTreeMap<usize, Gateway>, sending: &Sending, run: &mut Run<'_>) {
+    let Some(gateway) = gateways.get_mut(&sending.tenant) else { return };
+    if let Err(error) = gateway.speak(&sending.frame) {
+        run.refused(sending, error.to_string());
+    }
 }
 
 /// An error with all its causes, as the reason of a finding.

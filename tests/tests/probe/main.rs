@@ -248,6 +248,44 @@ async fn a_remote_database_is_refused_with_the_reason() {
     assert!(error.to_string().contains("tcp:10.0.1.11:6640"), "{error}");
 }
 
+/// ovs-vswitchd that is busy for a second and a half is waited for, and one that hangs is nobody's fault.
+#[tokio::test]
+async fn a_switch_that_is_busy_is_waited_for() {
+    let lab = three_hosts().await;
+    let signal = |signal: &str| {
+        lab.run("h1", &["sh", "-c", &format!("kill -{signal} $(cat $OVS_RUNDIR/ovs-vswitchd.pid)")])
+    };
+    signal("STOP");
+    let started = Instant::now();
+    let report = std::thread::scope(|scope| {
+        let probing = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run(&lab.mesh, &host("h1"))).unwrap_or_else(|error| panic!("{}", chain(&error)))
+        });
+        std::thread::sleep(Duration::from_millis(1500));
+        signal("CONT");
+        probing.join().unwrap()
+    });
+    assert!(started.elapsed() > Duration::from_millis(1500), "it did not wait");
+    assert_eq!(report.findings(), [], "{report}");
+    assert_eq!(report.matrix()[0].skipped, [], "{report}");
+    // As long as it may take for one frame, and as long as the probe may take.
+    for words in [["--timeout", "700ms"], ["--probe-time", "700ms"]] {
+        signal("STOP");
+        let started = Instant::now();
+        let command = ["ovsmesh", "verify", "--probe", "--timeout=2s"];
+        let command = if words[0] == "--timeout" { &command[..3] } else { &command[..] };
+        let output = lab.output("h1", &[command, &words].concat());
+        let took = started.elapsed();
+        signal("CONT");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("breaches 0, degraded 0, notices 0"), "{text}");
+        assert!(text.contains("h1 (not checked)") && text.contains("were not asked to the end: "), "{text}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
 /// Everything that a run could have left on a host.
 fn traces(lab: &TestLab, on: &str) -> Vec<String> {
     let flows = lab.run(on, &["ovs-ofctl", "--no-stats", "dump-flows", "br-acme"]);

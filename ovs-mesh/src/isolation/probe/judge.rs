@@ -41,7 +41,6 @@ impl Run<'_> {
             let overheard = tenancy.overheard.iter();
             found.extend(overheard.filter_map(|(what, way)| self.overheard_finding(at, *what, way)));
         }
-        found.extend(self.late());
         for asked in &self.asked {
             self.judge(asked, &mut found);
         }
@@ -136,7 +135,7 @@ impl Run<'_> {
     }
 
     /// Whether a tenant's questions were given up.
-    fn given_up(&self, tenant: usize) -> bool {
+    pub(super) fn given_up(&self, tenant: usize) -> bool {
         let tenancy = &self.tenants[tenant];
         tenancy.closed.is_some() || tenancy.looped
     }
@@ -144,27 +143,6 @@ impl Run<'_> {
     /// Whether frames of a tenant's come back by themselves, as far as is known.
     pub(super) fn goes_round(&self, tenant: usize) -> bool {
         self.tenants[tenant].looped || self.options.skip.contains(self.layout.name(tenant))
-    }
-
-    /// What there was no time for is not taken for well.
-    fn late(&self) -> Option<Finding> {
-        let late = self.asked.iter().filter(|asked| {
-            !self.given_up(asked.ask.tenant) && (asked.state != State::Done || asked.sent[0] == 0)
-        });
-        let late: Vec<&Asked> = late.collect();
-        let first = late.first()?;
-        let tenants: Vec<usize> = late.iter().map(|asked| asked.ask.tenant).collect();
-        let reason = format!(
-            "{} of {} questions ({} of tenant {}, for one) were not asked to the end within {:?}",
-            late.len(),
-            self.asked.len(),
-            first.ask.address,
-            self.layout.name(first.ask.tenant),
-            self.time,
-        );
-        let remedy = "see why other questions take so long, or give the probe more time";
-        let object = format!("host {}", self.layout.plan.host);
-        Some(self.finding(Check::ProbeUnanswered, Severity::Degraded, &tenants, object, reason, remedy))
     }
 
     fn judge(&self, asked: &Asked, found: &mut Vec<Finding>) {
@@ -269,7 +247,8 @@ impl Run<'_> {
     fn wire(&self, found: &mut Vec<Finding>) {
         let mut missing: BTreeMap<(usize, &HostName), Vec<IpAddr>> = BTreeMap::new();
         let mut twice: BTreeMap<(usize, &HostName), u32> = BTreeMap::new();
-        let asked = self.asked.iter().filter(|asked| asked.sent[0] > 0 && !self.given_up(asked.ask.tenant));
+        let asked = self.asked.iter().filter(|asked| asked.state == State::Done && asked.sent[0] > 0);
+        let asked = asked.filter(|asked| !self.given_up(asked.ask.tenant));
         for asked in asked {
             let at = asked.ask.tenant;
             let peers = self.layout.peers(at);

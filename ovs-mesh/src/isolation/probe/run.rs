@@ -104,6 +104,10 @@ pub(super) struct Run<'a> {
     until: Instant,
     /// How long it may take.
     pub(super) time: Duration,
+    /// Why it ended before.
+    pub(super) stopped: Option<String>,
+    /// How many frames were not heard.
+    pub(super) missed: u32,
 }
 
 impl<'a> Run<'a> {
@@ -143,6 +147,7 @@ impl<'a> Run<'a> {
             }
         }
         let time = options.deadline.saturating_add(silence(options, asked.len()));
+        let time = options.most.map_or(time, |most| most.min(time));
         Self {
             layout,
             facts,
@@ -159,12 +164,14 @@ impl<'a> Run<'a> {
             last: None,
             until: now + time,
             time,
+            stopped: None,
+            missed: 0,
         }
     }
 
     /// What is to be done now.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        if now >= self.until {
+        if now >= self.until || self.stopped.is_some() {
             return Next::Done;
         }
         let paced = self.last.map(|last| last + self.options.gap).filter(|next| *next > now);
@@ -207,12 +214,35 @@ impl<'a> Run<'a> {
         Next::Wait(wake)
     }
 
-    /// A frame could not be sent.
+    /// A gateway could not send a frame.
     pub(super) fn refused(&mut self, sending: &Sending, why: String) {
-        match sending.via {
-            Via::Bridge => self.close(sending.tenant, why),
-            Via::Gateway => self.asked[sending.ask].refused = Some(why),
+        self.asked[sending.ask].refused = Some(why);
+    }
+
+    /// A frame has been sent by now. That may have taken its time, in which a busy switch forwarded nobody's answer either.
+    pub(super) fn taken(&mut self, sending: &Sending, now: Instant) {
+        let spent = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        for number in &self.active {
+            let asked = &mut self.asked[*number];
+            asked.due = asked.due.map(|due| due + spent);
         }
+        self.asked[sending.ask].due = Some(now + self.options.wait);
+        self.last = Some(now);
+    }
+
+    /// How long ovs-vswitchd is waited for.
+    pub(super) fn patience(&self, now: Instant) -> Instant {
+        self.until.min(now + self.options.take)
+    }
+
+    /// The switch takes no frames in time: what has not been asked yet will not be.
+    pub(super) fn stop(&mut self, why: String) {
+        self.stopped.get_or_insert(why);
+    }
+
+    /// So many frames were lost before they could be looked at.
+    pub(super) fn missed(&mut self, frames: u32) {
+        self.missed = self.missed.saturating_add(frames);
     }
 
     /// A tenant's bridge takes no frames.

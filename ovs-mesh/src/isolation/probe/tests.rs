@@ -1,6 +1,7 @@
 //! Runs against a world that is made up, without a socket or a clock.
 
 mod faults;
+mod late;
 mod others;
 mod scale;
 
@@ -16,8 +17,8 @@ use super::layout::Layout;
 use super::owners::{End, Owners};
 use super::run::{Next, Run, Sending, Via};
 use super::*;
-use crate::isolation::Probed;
 use crate::isolation::findings::{Check, Finding, Level, Severity};
+use crate::isolation::{Probed, Skipped};
 use crate::link::Mac;
 use crate::names::TenantName;
 
@@ -386,72 +387,4 @@ proptest! {
         prop_assert!(sent.len() <= 3 * (5 + 1 + 4) + 3 * 5 + 2 * 3 * 2, "{}", sent.len());
         prop_assert!(took < Duration::from_secs(15), "{took:?}");
     }
-}
-
-#[test]
-fn nothing_is_told_of_those_whom_nobody_could_ask() {
-    let (topology, facts) = (topology(), facts());
-    let options = ProbeOptions {
-        wait: Duration::from_millis(64),
-        deadline: Duration::from_millis(5),
-        ..ProbeOptions::new(99)
-    };
-    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let layout = Layout::new(&topology, &plan);
-    let owners = owners(&topology);
-    let mut now = Instant::now();
-    let mut run = Run::new(&layout, &facts, &owners, &options, now);
-    run.close(0, "it is gone".to_owned());
-    loop {
-        match run.next(now) {
-            Next::Done => break,
-            Next::Wait(until) => now = until,
-            Next::Send(sending) => assert_eq!(sending.tenant, 1),
-        }
-    }
-    let findings = run.findings();
-    let acme: Vec<_> = findings.iter().filter(|it| it.tenants[0].as_str() == "acme").collect();
-    assert_eq!(acme.len(), 1, "{findings:#?}");
-    assert_eq!((acme[0].object.as_str(), acme[0].check), ("bridge br-acme", Check::ProbeUnanswered));
-    // What there was no time for is not taken for well.
-    let late: Vec<_> = findings.iter().filter(|it| it.reason.contains("not asked to the end")).collect();
-    assert_eq!(late.len(), 1, "{findings:#?}");
-    assert_eq!((late[0].object.as_str(), late[0].check), ("host a", Check::ProbeUnanswered));
-    let reason =
-        "4 of 10 questions (192.168.0.11 of tenant globex, for one) were not asked to the end within 35ms";
-    assert_eq!(late[0].reason, reason);
-}
-
-/// However many there are, silence alone takes no run to its end.
-#[test]
-fn there_is_time_for_all_to_be_silent() {
-    let containers = (0..2000).map(|n| {
-        format!("{{ ctid = \"{}\", host = \"a\", ip = \"10.1.{}.{}\" }},", 1000 + n, n / 250, 1 + n % 250)
-    });
-    let text = format!(
-        "mesh = {{ name = \"m\", underlay_mtu = 1500 }}\n\
-         host = [{{ name = \"a\", underlay_ip = \"10.0.0.1\" }}]\n\
-         [[tenant]]\nname = \"acme\"\nkey = 7\nsubnet = \"10.1.0.0/16\"\ncontainers = [{}]",
-        containers.collect::<String>()
-    );
-    let (topology, facts): (Topology, _) = (text.parse().unwrap(), facts());
-    let options = ProbeOptions { deadline: Duration::from_secs(1), ..ProbeOptions::new(99) };
-    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let layout = Layout::new(&topology, &plan);
-    let owners = owners(&topology);
-    let started = Instant::now();
-    let mut now = started;
-    let mut run = Run::new(&layout, &facts, &owners, &options, now);
-    let mut sent = 0;
-    loop {
-        match run.next(now) {
-            Next::Done => break,
-            Next::Wait(until) => now = until,
-            Next::Send(_) => sent += 1,
-        }
-    }
-    assert_eq!(sent, 3 * 2000, "after {:?}", now - started);
-    let findings = run.findings();
-    assert_eq!(findings.len(), 2000);
-    assert!(findings.iter().all(|it| it.object.starts_with("container ")));
 }

@@ -10,8 +10,22 @@ impl Run<'_> {
     pub(super) fn report(&self) -> Report {
         let host = &self.layout.plan.host;
         let mut report = Report::new(self.layout.topology);
-        report.checked(host, Level::Probe);
+        if self.asked.is_empty() || self.asked.iter().any(|it| it.state == State::Done) {
+            report.checked(host, Level::Probe);
+        }
         report.extend(self.findings());
+        if let Some(reason) = self.late() {
+            report.skipped_level(host, Level::Probe, reason);
+        }
+        if self.missed > 0 {
+            let checks =
+                [Check::ProbeForeignAnswer, Check::ProbeForeignFrame, Check::ProbeSpoof, Check::ProbeWire];
+            let reason = format!(
+                "{} frames were lost before the probe could look at them: too many at once",
+                self.missed
+            );
+            report.skipped(host, &checks, reason);
+        }
         for bridge in self.layout.plan.bridges.iter().filter(|it| self.options.skip.contains(&it.tenant)) {
             let reason =
                 format!("tenant {} is not probed: packets would go round in it for ever", bridge.tenant);
@@ -20,7 +34,7 @@ impl Run<'_> {
         let probed = self.probed();
         let blind = probed.iter().filter(|it| it.silent_addresses + it.silent_macs == 0);
         let blind: Vec<&str> = blind.map(|it| it.tenant.as_str()).collect();
-        if self.layout.plan.bridges.len() > 1 && !blind.is_empty() {
+        if self.layout.plan.bridges.len() > 1 && !blind.is_empty() && self.late().is_none() {
             let reason = format!(
                 "nothing that only others have was asked for in {}: no other tenant has an address outside its subnet, or a MAC \
                  address that is known here",
@@ -30,6 +44,25 @@ impl Run<'_> {
         }
         report.probed(host, probed);
         report
+    }
+
+    /// What there was no time for is not taken for well, and is nobody's fault.
+    fn late(&self) -> Option<String> {
+        let late = |asked: &&Asked| {
+            !self.given_up(asked.ask.tenant) && (asked.state != State::Done || asked.sent[0] == 0)
+        };
+        let first = self.asked.iter().find(late)?;
+        let why = match &self.stopped {
+            Some(why) => format!(": {why}"),
+            None => format!(" within {:?}", self.time),
+        };
+        Some(format!(
+            "{} of {} questions ({} of tenant {}, for one) were not asked to the end{why}",
+            self.asked.iter().filter(late).count(),
+            self.asked.len(),
+            first.ask.address,
+            self.layout.name(first.ask.tenant),
+        ))
     }
 
     /// What was asked in each tenant.
