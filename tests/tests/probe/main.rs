@@ -6,9 +6,7 @@ mod faults;
 mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ovs_mesh::isolation::{
@@ -17,6 +15,7 @@ use ovs_mesh::isolation::{
 use ovs_mesh::{Datapath, HostName, Tenant, Topology};
 use ovsmesh_lab::MeshLab;
 use ovsmesh_lab::capture::GreFrame;
+use ovsmesh_tests::traffic::{BUSY, loses_nothing};
 use ovsmesh_tests::{FIVE_HOSTS, TestLab, chain, datapath, host, simple, topology};
 
 const COOKIE: u64 = 0x6f76_736d_6573_6821;
@@ -353,71 +352,22 @@ async fn a_killed_run_leaves_nothing() {
     assert_eq!(told(&probed(&lab, "h1").await).lines().count(), 1);
 }
 
-/// Packets that were sent from container 101 to 102 in three seconds, 2,000 a second, and those that did not arrive.
-async fn lost(lab: &TestLab, mut meanwhile: impl AsyncFnMut()) -> (u32, u32) {
-    let far_end = lab.netns("102").run(|| UdpSocket::bind("192.168.7.12:7000")).unwrap().unwrap();
-    far_end.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let sender = lab.netns("101").run(|| UdpSocket::bind("192.168.7.11:0")).unwrap().unwrap();
-    assert!(lab.pings("101", "192.168.7.12", 100));
-    let sent = std::thread::spawn(move || {
-        let (started, mut due, mut number) = (Instant::now(), Instant::now(), 0_u32);
-        while started.elapsed() < Duration::from_secs(3) {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            sender.send_to(&number.to_be_bytes(), "192.168.7.12:7000").unwrap();
-            number += 1;
-            // Late by more than a few, it does not make up for it in one burst.
-            due += Duration::from_micros(500);
-            if due.elapsed() > Duration::from_millis(5) {
-                due = Instant::now();
-            }
-        }
-        number
-    });
-    let ended = Arc::new(AtomicBool::new(false));
-    let last = Arc::clone(&ended);
-    let received = std::thread::spawn(move || {
-        let (mut seen, mut packet) = (BTreeSet::new(), [0; 4]);
-        loop {
-            // Nothing for a while after the last was sent: that was all.
-            let was_last = last.load(Ordering::Acquire);
-            match far_end.recv(&mut packet) {
-                Ok(_) => drop(seen.insert(u32::from_be_bytes(packet))),
-                Err(_) if was_last => return seen.len(),
-                Err(_) => {}
-            }
-        }
-    });
-    while !sent.is_finished() {
-        meanwhile().await;
-    }
-    let sent = sent.join().unwrap();
-    ended.store(true, Ordering::Release);
-    (sent, sent - u32::try_from(received.join().unwrap()).unwrap())
-}
-
-/// 2,000 packets a second between two containers lose none while their tenant is probed from both ends. A machine that is
-/// busy with something else loses some by itself: a probe that does so would in every round.
+/// 2,000 packets a second between two containers lose none while their tenant is probed from both ends.
 #[tokio::test]
 async fn traffic_loses_nothing() {
     let lab = three_hosts().await;
-    let mut rounds = Vec::new();
-    for _ in 0..5 {
-        let alone = lost(&lab, async || tokio::time::sleep(Duration::from_millis(10)).await).await;
-        let mut runs = 0;
-        let probed = lost(&lab, async || {
+    let probing = async || {
+        let (started, mut runs) = (Instant::now(), 0);
+        while started.elapsed() < BUSY {
             for on in ["h1", "h2"] {
-                assert_eq!(told(&probed(&lab, on).await), "");
+                let report = run(&lab.mesh, &host(on)).await.unwrap();
+                assert_eq!(told(report.findings()), "");
+                assert!(report.matrix().iter().any(|square| square.checked.contains(&Level::Probe)));
                 runs += 1;
             }
-        });
-        let probed = probed.await;
-        rounds.push(format!("alone {alone:?}, during {runs} runs {probed:?} (sent, lost)"));
-        println!("{}", rounds.last().unwrap());
-        if probed.1 == 0 && probed.0 > 4000 && runs >= 4 {
-            let report = run(&lab.mesh, &host("h1")).await.unwrap();
-            assert!(report.matrix()[0].checked.contains(&Level::Probe));
-            return;
         }
-    }
-    panic!("{rounds:#?}");
+        assert!(runs >= 4, "only {runs} runs");
+        runs
+    };
+    loses_nothing(&lab, probing).await;
 }
