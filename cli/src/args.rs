@@ -188,6 +188,9 @@ pub(crate) struct Levels {
     /// The longest that all traces together may take
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = timeout)]
     pub(crate) trace_time: Duration,
+    /// The longest that a host's probe may take [default: 15s, and what it takes to ask three times where nobody answers]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) probe_time: Option<Duration>,
 }
 
 impl Levels {

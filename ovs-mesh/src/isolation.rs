@@ -52,8 +52,8 @@ pub use host::{
 pub use links::{Device, Forwarding, HostLinks, NetnsLinks, PeerNetns};
 pub use machine::{Machine, MachineError};
 pub use origin::{OriginError, origin};
-pub use probe::{Content, Cookie, Mark, Outer, ProbeError, ProbeOptions, Seen, Stage, probe};
-pub use report::{Cell, HostMatrix, Report, Skipped};
+pub use probe::{Claim, Content, Cookie, Mark, Outer, Owners, ProbeError, ProbeOptions, Seen, Stage, probe};
+pub use report::{Cell, HostMatrix, Probed, Report, Skipped};
 pub use static_checks::{StaticChecks, StaticError, static_checks};
 pub use trace::{
     Action, DatapathPorts, DatapathPortsError, DpPort, End, Expected, FlowTable, KnownMac, LearnedMac,

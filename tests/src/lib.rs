@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "test support: whatever is not as it should be panics")]
 
 pub mod faults;
+pub mod traffic;
 pub mod vzctl;
 
 use std::io::{Read, Write};

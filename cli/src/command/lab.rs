@@ -116,7 +116,7 @@ async fn status(global: &Global, options: LabName) -> Result<Exit, Failure> {
 async fn verify(global: &Global, options: LabName, levels: Levels) -> Result<Exit, Failure> {
     let lab = MeshLab::open(&name(global, options)?)?;
     let bar = Bar::new();
-    let (report, notes) = lab.verify(verify_options(levels), &bar).await?;
+    let (report, notes) = lab.verify(verify_options(global, levels), &bar).await?;
     drop(bar);
     let hosts: Vec<Looked> =
         lab.topology().hosts().iter().map(|host| Looked::here(host.name().clone())).collect();

@@ -18,7 +18,7 @@ use crate::{Exit, output};
 
 pub(crate) async fn run(global: &Global, options: &Options, is_db_given: bool) -> Result<Exit, Failure> {
     let topology = global.topology()?;
-    let mut verifier = Verifier::new(&topology, verify_options(options.levels));
+    let mut verifier = Verifier::new(&topology, verify_options(global, options.levels));
     let mut hosts = Vec::new();
     // One at a time: a hundred hosts' rows are never in memory together.
     for path in &options.snapshot {
@@ -49,11 +49,15 @@ fn read(path: &Path) -> Result<HostSnapshot, Failure> {
     HostSnapshot::from_json(&text).map_err(|source| Failure::Snapshot { path: owned(), source })
 }
 
-/// The levels that were asked for, or all.
-pub(crate) fn verify_options(levels: Levels) -> VerifyOptions {
+/// The levels that were asked for, or all, within the times that were given.
+pub(crate) fn verify_options(global: &Global, levels: Levels) -> VerifyOptions {
     // The library has no randomness of its own.
     let cookie = RandomState::new().hash_one(std::process::id());
-    let options = VerifyOptions { trace_time: levels.trace_time, ..VerifyOptions::new(cookie) };
+    let mut options = VerifyOptions { trace_time: levels.trace_time, ..VerifyOptions::new(cookie) };
+    options.probe.most = levels.probe_time;
+    // No single wait is longer than that, neither for ovs-vswitchd nor for an answer.
+    options.probe.take = global.timeout();
+    options.probe.wait = options.probe.wait.min(global.timeout());
     let asked = levels.asked();
     if asked.is_empty() { options } else { VerifyOptions { levels: asked, ..options } }
 }

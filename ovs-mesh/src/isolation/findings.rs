@@ -240,6 +240,8 @@ checks! {
     Probe ProbeForeignAnswer = "probe-foreign-answer";
     /// No frame arrives that is not the tenant's.
     Probe ProbeForeignFrame = "probe-foreign-frame";
+    /// Nobody says that he has an address, or sends from a MAC address, that is known to be another's of the tenant's.
+    Probe ProbeSpoof = "probe-spoof";
     /// On the wire, a tenant's frames have the tenant's key and go to the tenant's hosts.
     Probe ProbeWire = "probe-wire";
 }

@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | ARP probe (RFC 5227), for IPv6 a solicitation (RFC 4861) from the bridge's link-local address, short, to all | each container and gateway of the tenant | that it answers, with the MAC address that it is known by, by the port or from the host where it should be, and nobody else does |
 //! | the same to addresses that only other tenants have, outside the tenant's own subnet | nobody | that they stay silent here |
+//! | the same to one of another tenant's, by his MAC address | nobody | that it gets to nobody, also where tenants have equal addresses |
 //! | the same at the tenant's MTU, to the one who answered | each container and gateway | the way there at full MTU |
 //! | ICMP echo at the tenant's MTU, not to be cut, from the gateway's device, if this host has one | each other container and gateway | the way there and back at full MTU |
 //!
@@ -17,7 +18,15 @@
 //! are answers by another tenant's way. On the wire, of each short question one copy must leave for each peer; one that is
 //! missing, or there twice, is only degraded, for the tenant's frames still stay with the tenant.
 //!
-//! **How much is sent.** In a tenant with *n* addresses, *f* addresses of others' (at most [`ProbeOptions::foreign`]) and
+//! **What is overheard.** ARP, neighbour discovery and ICMP of others that pass meanwhile are judged as well, by what is known
+//! of all hosts that were looked at ([`Owners`]): a frame from a MAC address that is another tenant's alone, or that says that
+//! somebody has an address that only others have, outside the tenant's own subnet, is a breach, and so is one with a
+//! tenant's key from or to a machine that is no host of the tenant's, unless somebody else on this host has a tunnel
+//! for it. A frame that says that one MAC address has what is another's of the same tenant, or that does not come from where
+//! its MAC address is attached, degrades the tenant. Nobody is accused for what is not known: a MAC address that no
+//! host tells of, a virtual router's, an address that the topology does not give to anybody.
+//!
+//! **How much is sent.** In a tenant with *n* addresses, *f* addresses and MAC addresses of others' (at most [`ProbeOptions::foreign`]) and
 //! *p* peers, where all is well: *n + f* short questions (each a copy to every local port and each peer), *n* long ones and,
 //! from a gateway, *n − 1* echo requests. What is not answered is asked [`ProbeOptions::tries`] times, so at most *tries*
 //! times as much, and twice the echo requests. There are never more than [`ProbeOptions::at_once`] questions without an
@@ -41,9 +50,13 @@ mod facts;
 mod filter;
 mod frames;
 mod judge;
+mod layout;
 mod met;
+mod others;
+mod owners;
 mod run;
 mod seen;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -53,12 +66,14 @@ use futures_util::future::select_all;
 use tokio::time::{Instant, sleep_until};
 
 pub use cookie::{Cookie, Mark, Stage};
-pub use seen::{Content, Outer, Seen};
+pub use owners::Owners;
+pub use seen::{Claim, Content, Outer, Seen};
 
 use self::ear::{Ear, Gateway};
 use self::facts::Facts;
+use self::layout::Layout;
+use self::owners::End;
 use self::run::{Next, Run, Sending, Via};
-use super::findings::Level;
 use super::report::Report;
 use crate::link::{LinkError, Links, LinksOpenError, Netns, NetnsError};
 use crate::names::{HostName, NetnsName, TenantName};
@@ -81,19 +96,24 @@ pub struct ProbeOptions {
     pub at_once: usize,
     /// The least time between two frames.
     pub gap: Duration,
-    /// How many addresses of other tenants are asked for in each tenant, taken from the others by turns.
+    /// How many addresses and MAC addresses of other tenants are asked for in each tenant, taken from the others by turns.
     pub foreign: usize,
     /// When a run ends, whatever has not been asked by then: so long after it began, and as long again as all its questions
     /// would take if nobody answered.
     pub deadline: Duration,
+    /// When it ends at the latest, if that is sooner.
+    pub most: Option<Duration>,
+    /// How long ovs-vswitchd may take to take a frame. One that is busy forwards as fast as ever: what it does not take in
+    /// time is not checked, and nobody's fault.
+    pub take: Duration,
     /// Tenants that are not probed: those of which it is known that a packet goes round, where a question to all would go
     /// round for ever. The report tells that they were left out.
     pub skip: BTreeSet<TenantName>,
 }
 
 impl ProbeOptions {
-    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses of others a tenant, 15 s beyond what
-    /// silence takes.
+    /// 3 tries of 300 ms, 64 questions at once, 1000 frames a second, 16 addresses and MAC addresses of others a tenant, 15 s
+    /// beyond what silence takes, 10 s for ovs-vswitchd.
     pub fn new(cookie: u64) -> Self {
         Self {
             cookie,
@@ -103,6 +123,8 @@ impl ProbeOptions {
             gap: Duration::from_millis(1),
             foreign: 16,
             deadline: Duration::from_secs(15),
+            most: None,
+            take: Duration::from_secs(10),
             skip: BTreeSet::new(),
         }
     }
@@ -151,6 +173,7 @@ pub async fn probe(
     topology: &Topology,
     host: &HostName,
     options: &ProbeOptions,
+    owners: &Owners<'_>,
 ) -> Result<Report, ProbeError> {
     let plan = Plan::new(topology, host)?;
     if switch.rundir().is_none() {
@@ -159,10 +182,19 @@ pub async fn probe(
     let mut ear = Ear::open(switch.netns())?;
     let snapshot = switch.snapshot().await?;
     let links = switch.links.list().await?;
-    let (mut gateways, macs) = gateways(topology, &plan).await?;
+    let layout = Layout::new(topology, &plan);
+    let (mut gateways, macs) = gateways(&layout).await?;
+    let mut owners = owners.clone();
+    owners.attached(&layout, &snapshot, None);
+    for (tenant, mac) in &macs {
+        let gateway = plan.bridge_of(tenant).and_then(|bridge| bridge.gateway.as_ref());
+        let (Some(gateway), Some(tenant)) = (gateway, layout.named(tenant)) else { continue };
+        let end = End { host: plan.host.clone(), port: gateway.port.to_string() };
+        owners.put(tenant, Some(gateway.address.ip()), *mac, end);
+    }
     let facts = Facts::new(&plan, &snapshot, &links, macs);
-    let mut run = Run::new(topology, &plan, &facts, options, Instant::now());
-    let mut bridges = bridges(switch, topology, &plan, &facts, options, &mut run).await;
+    let mut run = Run::new(&layout, &facts, &owners, options, Instant::now());
+    let mut bridges = bridges(switch, &facts, &mut run).await;
     loop {
         listen(&mut ear, &mut gateways, &mut run).map_err(|source| ProbeError::Socket {
             netns: switch.netns().map(|it| it.name().clone()),
@@ -179,39 +211,32 @@ pub async fn probe(
                 }
             }
             Next::Send(sending) => {
-                let sent = match sending.via {
-                    Via::Bridge => inject(bridges.get_mut(&sending.tenant), &sending, options).await,
-                    Via::Gateway => speak(gateways.get_mut(&sending.tenant), &sending),
-                };
-                if let Err(why) = sent {
-                    run.refused(&sending, why);
+                match sending.via {
+                    Via::Bridge => inject(&mut bridges, &sending, &mut run).await,
+                    Via::Gateway => speak(&mut gateways, &sending, &mut run),
                 }
+                run.taken(&sending, Instant::now());
             }
         }
     }
-    let mut report = Report::new(topology);
-    report.checked(host, Level::Probe);
-    report.extend(run.findings());
-    for bridge in plan.bridges.iter().filter(|bridge| options.skip.contains(&bridge.tenant)) {
-        let reason = format!("tenant {} is not probed: packets would go round in it for ever", bridge.tenant);
-        report.skipped_level(host, Level::Probe, reason);
-    }
-    Ok(report)
+    Ok(run.report())
 }
 
 fn listen(ear: &mut Ear, gateways: &mut BTreeMap<usize, Gateway>, run: &mut Run<'_>) -> io::Result<()> {
     let cookie = run.cookie;
-    ear.listen(|heard, frame| {
+    let missed = ear.listen(|heard, frame| {
         if let Some(seen) = Seen::parse(frame, cookie) {
             run.met(heard.device, heard.outgoing, &seen);
         }
     })?;
+    run.missed(missed);
     for (tenant, gateway) in gateways {
-        gateway.ear.listen(|heard, frame| {
+        let missed = gateway.ear.listen(|heard, frame| {
             if let Some(seen) = Seen::parse(frame, cookie).filter(|_| !heard.outgoing) {
                 run.met_in_gateway(*tenant, &seen);
             }
         })?;
+        run.missed(missed);
     }
     Ok(())
 }
@@ -219,12 +244,11 @@ fn listen(ear: &mut Ear, gateways: &mut BTreeMap<usize, Gateway>, run: &mut Run<
 /// The gateways of this host that are there, by their tenant's place in the topology, and their MAC addresses. One that is
 /// not there does not answer either, and is found by that.
 async fn gateways(
-    topology: &Topology,
-    plan: &Plan,
+    layout: &Layout<'_>,
 ) -> Result<(BTreeMap<usize, Gateway>, HashMap<crate::TenantName, crate::link::Mac>), ProbeError> {
     let (mut found, mut macs) = (BTreeMap::new(), HashMap::new());
-    for (at, tenant) in topology.tenants().iter().enumerate() {
-        let gateway = plan.bridge_of(tenant.name()).and_then(|bridge| bridge.gateway.as_ref());
+    for (at, tenant) in layout.topology.tenants().iter().enumerate() {
+        let gateway = layout.bridge(at).and_then(|bridge| bridge.gateway.as_ref());
         let Some(gateway) = gateway.filter(|gateway| Netns::exists(&gateway.netns)) else { continue };
         let netns = Netns::open(&gateway.netns)?;
         let link = Links::open_in(&netns)?.get(GATEWAY_DEVICE).await?;
@@ -237,46 +261,47 @@ async fn gateways(
 }
 
 /// Connections to the tenants' bridges. ovs-vswitchd greets them in its own time, so all are opened first.
-async fn bridges(
-    switch: &Switch,
-    topology: &Topology,
-    plan: &Plan,
-    facts: &Facts,
-    options: &ProbeOptions,
-    run: &mut Run<'_>,
-) -> HashMap<usize, Connection> {
+async fn bridges(switch: &Switch, facts: &Facts, run: &mut Run<'_>) -> HashMap<usize, Connection> {
+    let (layout, options) = (run.layout, run.options);
     let mut open = HashMap::new();
     let Some(rundir) = switch.rundir() else { return open };
-    for (at, tenant) in topology.tenants().iter().enumerate() {
-        let planned = plan.bridge_of(tenant.name());
-        let Some(bridge) = planned.filter(|_| !options.skip.contains(tenant.name())) else { continue };
+    for (at, tenant) in layout.topology.tenants().iter().enumerate() {
+        let planned = layout.bridge(at).filter(|_| !options.skip.contains(tenant.name()));
+        let Some(bridge) = planned else { continue };
         if !facts.bridges.contains_key(&bridge.name) {
             run.close(at, format!("the host has no device `{}`", bridge.name));
             continue;
         }
         let socket = rundir.join(format!("{}.mgmt", bridge.name));
-        match Connection::open(&socket, Instant::now() + options.wait).await {
+        match Connection::open(&socket, run.patience(Instant::now())).await {
             Ok(connection) => drop(open.insert(at, connection)),
-            Err(error) => run.close(at, told(&error)),
+            Err(error) => untaken(run, at, &error),
         }
     }
     open
 }
 
-async fn inject(
-    bridge: Option<&mut Connection>,
-    sending: &Sending,
-    options: &ProbeOptions,
-) -> Result<(), String> {
-    let Some(bridge) = bridge else { return Ok(()) };
-    // A switch that is busy may be slow to take what it then handles as fast as ever.
-    let deadline = Instant::now() + options.wait * u32::from(options.tries);
-    bridge.inject(LOCAL, Output::Table, &sending.frame, deadline).await.map_err(|error| told(&error))
+async fn inject(bridges: &mut HashMap<usize, Connection>, sending: &Sending, run: &mut Run<'_>) {
+    let Some(bridge) = bridges.get_mut(&sending.tenant) else { return };
+    let deadline = run.patience(Instant::now());
+    if let Err(error) = bridge.inject(LOCAL, Output::Table, &sending.frame, deadline).await {
+        untaken(run, sending.tenant, &error);
+    }
 }
 
-fn speak(gateway: Option<&mut Gateway>, sending: &Sending) -> Result<(), String> {
-    let Some(gateway) = gateway else { return Ok(()) };
-    gateway.speak(&sending.frame).map_err(|error| error.to_string())
+/// One ovs-vswitchd serves all bridges: where it is busy, it is for all of them.
+fn untaken(run: &mut Run<'_>, tenant: usize, error: &OpenFlowError) {
+    match error {
+        OpenFlowError::Deadline { .. } => run.stop(told(error)),
+        _ => run.close(tenant, told(error)),
+    }
+}
+
+fn speak(gateways: &mut BTreeMap<usize, Gateway>, sending: &Sending, run: &mut Run<'_>) {
+    let Some(gateway) = gateways.get_mut(&sending.tenant) else { return };
+    if let Err(error) = gateway.speak(&sending.frame) {
+        run.refused(sending, error.to_string());
+    }
 }
 
 /// An error with all its causes, as the reason of a finding.

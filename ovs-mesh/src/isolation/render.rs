@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::findings::{Finding, Severity};
-use super::report::{Cell, HostMatrix, Report, Skipped};
+use super::report::{Cell, HostMatrix, Probed, Report, Skipped};
 
 impl Cell {
     /// One character, so that a matrix of many tenants fits a line.
@@ -35,9 +35,9 @@ impl fmt::Display for Report {
         let mut left: Vec<&HostMatrix> = matrix.iter().collect();
         while let Some(first) = left.first().copied() {
             let (alike, others): (Vec<&HostMatrix>, Vec<&HostMatrix>) = left.iter().partition(|other| {
-                let HostMatrix { host: _, checked, skipped, tenants, cells } = other;
-                (checked, skipped, tenants, cells)
-                    == (&first.checked, &first.skipped, &first.tenants, &first.cells)
+                let HostMatrix { host: _, checked, skipped, probed, tenants, cells } = other;
+                (checked, skipped, probed, tenants, cells)
+                    == (&first.checked, &first.skipped, &first.probed, &first.tenants, &first.cells)
             });
             let names: Vec<&str> = alike.iter().map(|square| square.host.as_str()).collect();
             square(f, &names, first)?;
@@ -59,12 +59,22 @@ impl fmt::Display for Report {
 }
 
 fn square(f: &mut fmt::Formatter<'_>, hosts: &[&str], square: &HostMatrix) -> fmt::Result {
-    let HostMatrix { host: _, checked, skipped, tenants, cells } = square;
+    let HostMatrix { host: _, checked, skipped, probed, tenants, cells } = square;
     let levels: Vec<&str> = checked.iter().map(|level| level.as_str()).collect();
     let levels = if levels.is_empty() { "not checked".to_owned() } else { levels.join(", ") };
     writeln!(f, "\n{} ({levels})", hosts.join(", "))?;
     for Skipped { checks, reason } in skipped {
         writeln!(f, "  {} checks not made: {reason}", checks.len())?;
+    }
+    if !probed.is_empty() {
+        let sum = |count: fn(&Probed) -> usize| probed.iter().map(count).sum::<usize>();
+        writeln!(
+            f,
+            "  asked for: {} addresses of the tenants' own; for silence, {} addresses and {} MAC addresses of others",
+            sum(|it| it.addresses),
+            sum(|it| it.silent_addresses),
+            sum(|it| it.silent_macs)
+        )?;
     }
     if tenants.is_empty() {
         return writeln!(f, "  no tenants");

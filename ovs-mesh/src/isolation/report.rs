@@ -34,6 +34,8 @@ pub struct HostMatrix {
     pub checked: BTreeSet<Level>,
     /// Checks that were not made.
     pub skipped: Vec<Skipped>,
+    /// What live packets asked for, in each tenant that was probed.
+    pub probed: Vec<Probed>,
     /// The tenants that it carries, in the topology's order.
     pub tenants: Vec<TenantName>,
     /// A row a tenant, a cell a tenant, both in the order of `tenants`.
@@ -49,12 +51,26 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// How much was asked for in a tenant's network, and answered or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probed {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The tenant's own addresses, which must answer.
+    pub addresses: usize,
+    /// Addresses that only other tenants have, and that must be silent.
+    pub silent_addresses: usize,
+    /// MAC addresses that only other tenants have, frames for which must get to nobody.
+    pub silent_macs: usize,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scope {
     host: HostName,
     tenants: Vec<TenantName>,
     checked: BTreeSet<Level>,
     skipped: Vec<Skipped>,
+    probed: Vec<Probed>,
 }
 
 /// Findings, and what was looked at to find them: a clean report says as much as a bad one only if it says that too.
@@ -77,6 +93,7 @@ impl Report {
             tenants: mesh.tenants_on(host.name()).map(|tenant| tenant.name().clone()).collect(),
             checked: BTreeSet::new(),
             skipped: Vec::new(),
+            probed: Vec::new(),
         });
         Self { mesh: topology.name().clone(), scopes: scopes.collect(), findings: Vec::new() }
     }
@@ -101,6 +118,13 @@ impl Report {
         self.skipped(host, &checks, reason);
     }
 
+    /// Says what live packets asked for on a host.
+    pub fn probed(&mut self, host: &HostName, probed: impl IntoIterator<Item = Probed>) {
+        if let Some(scope) = self.scope(host) {
+            scope.probed.extend(probed);
+        }
+    }
+
     /// Adds findings; one that is there already is not added again.
     pub fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
@@ -118,10 +142,11 @@ impl Report {
 
     /// Adds what another report of the same topology says, as that of another host or level.
     pub fn join(&mut self, other: Self) {
-        for Scope { host, tenants: _, checked, skipped } in other.scopes {
+        for Scope { host, tenants: _, checked, skipped, probed } in other.scopes {
             if let Some(scope) = self.scope(&host) {
                 scope.checked.extend(checked);
                 scope.skipped.extend(skipped);
+                scope.probed.extend(probed);
             }
         }
         self.extend(other.findings);
@@ -157,13 +182,15 @@ impl Report {
         for finding in &self.findings {
             by_host.entry(&finding.host).or_default().push(finding);
         }
-        let squares = self.scopes.iter().map(|Scope { host, tenants, checked, skipped }| HostMatrix {
-            host: host.clone(),
-            checked: checked.clone(),
-            skipped: skipped.clone(),
-            tenants: tenants.clone(),
-            cells: cells(tenants, !checked.is_empty(), by_host.get(host).map_or(&[], Vec::as_slice)),
-        });
+        let squares =
+            self.scopes.iter().map(|Scope { host, tenants, checked, skipped, probed }| HostMatrix {
+                host: host.clone(),
+                checked: checked.clone(),
+                skipped: skipped.clone(),
+                probed: probed.clone(),
+                tenants: tenants.clone(),
+                cells: cells(tenants, !checked.is_empty(), by_host.get(host).map_or(&[], Vec::as_slice)),
+            });
         squares.collect()
     }
 }

@@ -10,7 +10,7 @@ use super::collect::{Collected, collect};
 use super::findings::{Check, Finding, Level, Severity};
 use super::host::HostSnapshot;
 use super::machine::Machine;
-use super::probe::{ProbeOptions, probe};
+use super::probe::{Owners, ProbeOptions, probe};
 use super::report::Report;
 use super::static_checks::{StaticChecks, StaticError};
 use super::tracer::{chain, trace};
@@ -68,6 +68,7 @@ pub struct Verifier<'a> {
     topology: &'a Topology,
     options: VerifyOptions,
     checks: StaticChecks<'a>,
+    owners: Owners<'a>,
     report: Report,
     notes: Vec<String>,
 }
@@ -76,7 +77,7 @@ impl<'a> Verifier<'a> {
     /// Nothing is known yet.
     pub fn new(topology: &'a Topology, options: VerifyOptions) -> Self {
         let (checks, report) = (StaticChecks::new(topology), Report::new(topology));
-        Self { topology, options, checks, report, notes: Vec::new() }
+        Self { topology, options, checks, owners: Owners::new(topology), report, notes: Vec::new() }
     }
 
     fn runs(&self, level: Level) -> bool {
@@ -89,6 +90,9 @@ impl<'a> Verifier<'a> {
         let live: Vec<Check> = Check::ALL.iter().copied().filter(live).collect();
         if !live.is_empty() {
             self.report.skipped(&snapshot.host, &live, "a snapshot is no running switch");
+        }
+        if self.runs(Level::Probe) {
+            self.owners.add(snapshot)?;
         }
         if self.runs(Level::Static) { self.checks.host(snapshot) } else { Ok(()) }
     }
@@ -143,11 +147,12 @@ impl<'a> Verifier<'a> {
                 let reason = "its devices are not those that can be seen from here";
                 self.report.skipped_level(&target.host, Level::Probe, reason);
             }
+            snapshots.iter().flatten().try_for_each(|snapshot| self.owners.add(snapshot))?;
             let mut options = self.options.probe.clone();
             options.skip.extend(self.looping());
-            let probes = here
-                .iter()
-                .map(|Target { host, switch, netns: _ }| probe(switch, self.topology, host, &options));
+            let probes = here.iter().map(|Target { host, switch, netns: _ }| {
+                probe(switch, self.topology, host, &options, &self.owners)
+            });
             for (Target { host, .. }, probed) in here.iter().zip(join_all(probes).await) {
                 match probed {
                     Ok(report) => self.report.join(report),

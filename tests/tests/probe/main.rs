@@ -3,26 +3,26 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod faults;
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ovs_mesh::isolation::{
-    Check, Cookie, Finding, Level, ProbeError, ProbeOptions, Report, Severity, Stage, probe,
+    Check, Cookie, Finding, Level, Owners, ProbeError, ProbeOptions, Report, Severity, Stage, probe,
 };
 use ovs_mesh::{Datapath, HostName, Tenant, Topology};
 use ovsmesh_lab::MeshLab;
 use ovsmesh_lab::capture::GreFrame;
+use ovsmesh_tests::traffic::{BUSY, loses_nothing};
 use ovsmesh_tests::{FIVE_HOSTS, TestLab, chain, datapath, host, simple, topology};
 
 const COOKIE: u64 = 0x6f76_736d_6573_6821;
 
 async fn run(mesh: &MeshLab, name: &HostName) -> Result<Report, ProbeError> {
     let switch = mesh.switch(name).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    probe(&switch, mesh.topology(), name, &ProbeOptions::new(COOKIE)).await
+    probe(&switch, mesh.topology(), name, &ProbeOptions::new(COOKIE), &Owners::new(mesh.topology())).await
 }
 
 async fn probed(lab: &TestLab, name: &str) -> Vec<Finding> {
@@ -107,8 +107,13 @@ async fn healthy(topology: Topology) {
             let subnet = tenant.subnet();
             let others = topology.tenants().iter().flat_map(of).filter(|(ip, _)| !subnet.contains(*ip));
             let others: BTreeSet<IpAddr> = others.map(|(ip, _)| ip).collect();
+            // Others are known here by the MAC addresses of their containers and gateways on this host.
+            let known = topology.tenants().iter().filter(|other| other.name() != tenant.name());
+            let known: usize =
+                known.map(|other| of(other).values().filter(|at| *at == one.name()).count()).sum();
             let remote = own.values().filter(|at| *at != one.name()).count();
-            short += (own.len() + others.len()) * peers;
+            assert!(others.len() + known <= ProbeOptions::new(COOKIE).foreign, "not all are asked for");
+            short += (own.len() + others.len() + known) * peers;
             long += remote;
             if own.iter().any(|(ip, at)| {
                 at == one.name() && tenant.gateways().iter().any(|gateway| gateway.ip() == *ip)
@@ -233,12 +238,51 @@ async fn a_remote_database_is_refused_with_the_reason() {
         runtime().block_on(async {
             let endpoint: Endpoint = "tcp:10.0.1.11:6640".parse().unwrap();
             let switch = Switch::connect(&SwitchOptions::new(endpoint)).await.unwrap();
-            probe(&switch, mesh.topology(), &host("h1"), &ProbeOptions::new(COOKIE)).await.unwrap_err()
+            let (options, owners) = (ProbeOptions::new(COOKIE), Owners::new(mesh.topology()));
+            probe(&switch, mesh.topology(), &host("h1"), &options, &owners).await.unwrap_err()
         })
     });
     let error = error.unwrap();
     assert!(matches!(error, ProbeError::Remote { .. }), "{error:?}");
     assert!(error.to_string().contains("tcp:10.0.1.11:6640"), "{error}");
+}
+
+/// ovs-vswitchd that is busy for a second and a half is waited for, and one that hangs is nobody's fault.
+#[tokio::test]
+async fn a_switch_that_is_busy_is_waited_for() {
+    let lab = three_hosts().await;
+    let signal = |signal: &str| {
+        lab.run("h1", &["sh", "-c", &format!("kill -{signal} $(cat $OVS_RUNDIR/ovs-vswitchd.pid)")])
+    };
+    signal("STOP");
+    let started = Instant::now();
+    let report = std::thread::scope(|scope| {
+        let probing = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run(&lab.mesh, &host("h1"))).unwrap_or_else(|error| panic!("{}", chain(&error)))
+        });
+        std::thread::sleep(Duration::from_millis(1500));
+        signal("CONT");
+        probing.join().unwrap()
+    });
+    assert!(started.elapsed() > Duration::from_millis(1500), "it did not wait");
+    assert_eq!(report.findings(), [], "{report}");
+    assert_eq!(report.matrix()[0].skipped, [], "{report}");
+    // As long as it may take for one frame, and as long as the probe may take.
+    for words in [["--timeout", "700ms"], ["--probe-time", "700ms"]] {
+        signal("STOP");
+        let started = Instant::now();
+        let command = ["ovsmesh", "verify", "--probe", "--timeout=2s"];
+        let command = if words[0] == "--timeout" { &command[..3] } else { &command[..] };
+        let output = lab.output("h1", &[command, &words].concat());
+        let took = started.elapsed();
+        signal("CONT");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("breaches 0, degraded 0, notices 0"), "{text}");
+        assert!(text.contains("h1 (not checked)") && text.contains("were not asked to the end: "), "{text}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
 }
 
 /// Everything that a run could have left on a host.
@@ -308,71 +352,22 @@ async fn a_killed_run_leaves_nothing() {
     assert_eq!(told(&probed(&lab, "h1").await).lines().count(), 1);
 }
 
-/// Packets that were sent from container 101 to 102 in three seconds, 2,000 a second, and those that did not arrive.
-async fn lost(lab: &TestLab, mut meanwhile: impl AsyncFnMut()) -> (u32, u32) {
-    let far_end = lab.netns("102").run(|| UdpSocket::bind("192.168.7.12:7000")).unwrap().unwrap();
-    far_end.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let sender = lab.netns("101").run(|| UdpSocket::bind("192.168.7.11:0")).unwrap().unwrap();
-    assert!(lab.pings("101", "192.168.7.12", 100));
-    let sent = std::thread::spawn(move || {
-        let (started, mut due, mut number) = (Instant::now(), Instant::now(), 0_u32);
-        while started.elapsed() < Duration::from_secs(3) {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            sender.send_to(&number.to_be_bytes(), "192.168.7.12:7000").unwrap();
-            number += 1;
-            // Late by more than a few, it does not make up for it in one burst.
-            due += Duration::from_micros(500);
-            if due.elapsed() > Duration::from_millis(5) {
-                due = Instant::now();
-            }
-        }
-        number
-    });
-    let ended = Arc::new(AtomicBool::new(false));
-    let last = Arc::clone(&ended);
-    let received = std::thread::spawn(move || {
-        let (mut seen, mut packet) = (BTreeSet::new(), [0; 4]);
-        loop {
-            // Nothing for a while after the last was sent: that was all.
-            let was_last = last.load(Ordering::Acquire);
-            match far_end.recv(&mut packet) {
-                Ok(_) => drop(seen.insert(u32::from_be_bytes(packet))),
-                Err(_) if was_last => return seen.len(),
-                Err(_) => {}
-            }
-        }
-    });
-    while !sent.is_finished() {
-        meanwhile().await;
-    }
-    let sent = sent.join().unwrap();
-    ended.store(true, Ordering::Release);
-    (sent, sent - u32::try_from(received.join().unwrap()).unwrap())
-}
-
-/// 2,000 packets a second between two containers lose none while their tenant is probed from both ends. A machine that is
-/// busy with something else loses some by itself: a probe that does so would in every round.
+/// 2,000 packets a second between two containers lose none while their tenant is probed from both ends.
 #[tokio::test]
 async fn traffic_loses_nothing() {
     let lab = three_hosts().await;
-    let mut rounds = Vec::new();
-    for _ in 0..5 {
-        let alone = lost(&lab, async || tokio::time::sleep(Duration::from_millis(10)).await).await;
-        let mut runs = 0;
-        let probed = lost(&lab, async || {
+    let probing = async || {
+        let (started, mut runs) = (Instant::now(), 0);
+        while started.elapsed() < BUSY {
             for on in ["h1", "h2"] {
-                assert_eq!(told(&probed(&lab, on).await), "");
+                let report = run(&lab.mesh, &host(on)).await.unwrap();
+                assert_eq!(told(report.findings()), "");
+                assert!(report.matrix().iter().any(|square| square.checked.contains(&Level::Probe)));
                 runs += 1;
             }
-        });
-        let probed = probed.await;
-        rounds.push(format!("alone {alone:?}, during {runs} runs {probed:?} (sent, lost)"));
-        println!("{}", rounds.last().unwrap());
-        if probed.1 == 0 && probed.0 > 4000 && runs >= 4 {
-            let report = run(&lab.mesh, &host("h1")).await.unwrap();
-            assert!(report.matrix()[0].checked.contains(&Level::Probe));
-            return;
         }
-    }
-    panic!("{rounds:#?}");
+        assert!(runs >= 4, "only {runs} runs");
+        runs
+    };
+    loses_nothing(&lab, probing).await;
 }

@@ -1,12 +1,13 @@
 //! The packet sockets (packet(7)) of a probe: the system's side of it.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
+    setsockopt, socket, sockopt,
 };
 use pnet::datalink::{Channel, Config, DataLinkSender, NetworkInterface, channel};
 use pnet::util::MacAddr;
@@ -18,8 +19,8 @@ use super::ProbeError;
 use super::filter::filter;
 use crate::link::{Link, Netns};
 
-/// Bytes that may wait to be read: some thousand frames of the largest MTU.
-const BUFFER: usize = 16 << 20;
+/// Bytes that may wait to be read, for as long as ovs-vswitchd takes for a frame: some thousand frames of the largest MTU.
+const BUFFER: usize = 64 << 20;
 /// The largest frame that is read whole, in bytes.
 const FRAME_MAX: usize = 1 << 16;
 /// How many frames are looked at before there is something else to do.
@@ -31,6 +32,8 @@ const OUTGOING: u8 = 4;
 pub(super) struct Ear {
     socket: AsyncFd<OwnedFd>,
     buffer: Vec<u8>,
+    /// How many frames the kernel had dropped when it queued the one that was read last (`SO_RXQ_OVFL`, socket(7)).
+    dropped: u32,
 }
 
 /// Where a frame was heard.
@@ -55,7 +58,7 @@ impl Ear {
     #[expect(deprecated, reason = "sound for a descriptor that is owned; the other way is unsafe code")]
     fn of(socket: OwnedFd) -> io::Result<Self> {
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-        Ok(Self { socket, buffer: vec![0; FRAME_MAX] })
+        Ok(Self { socket, buffer: vec![0; FRAME_MAX], dropped: 0 })
     }
 
     /// Waits until there is something to hear.
@@ -64,23 +67,33 @@ impl Ear {
         let _ = self.socket.readable().await;
     }
 
-    /// All that was heard since.
-    pub(super) fn listen(&mut self, mut hear: impl FnMut(&Heard, &[u8])) -> io::Result<()> {
-        let Self { socket, buffer } = self;
+    /// All that was heard since; how many frames there was no room for meanwhile.
+    pub(super) fn listen(&mut self, mut hear: impl FnMut(&Heard, &[u8])) -> io::Result<u32> {
+        let Self { socket, buffer, dropped } = self;
+        let before = *dropped;
+        let mut control = nix::cmsg_space!(u32);
         for _ in 0..AT_ONCE {
             let read = socket.try_io(Interest::READABLE, |socket| {
-                recvfrom::<LinkAddr>(socket.as_raw_fd(), buffer).map_err(io::Error::from)
+                let mut into = [IoSliceMut::new(buffer)];
+                let flags = MsgFlags::empty();
+                let read = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut into, Some(&mut control), flags)?;
+                let device = read.address.map_or(0, |from| from.ifindex());
+                let heard = Heard {
+                    device: u32::try_from(device).unwrap_or(0),
+                    outgoing: read.address.is_some_and(|from| from.pkttype() == OUTGOING),
+                };
+                let count = read.cmsgs()?.find_map(|message| match message {
+                    ControlMessageOwned::RxqOvfl(count) => Some(count),
+                    _ => None,
+                });
+                Ok((read.bytes, heard, count))
             });
             match read {
-                Ok((length, from)) => {
-                    let device = from.map_or(0, |from| from.ifindex());
-                    let heard = Heard {
-                        device: u32::try_from(device).unwrap_or(0),
-                        outgoing: from.is_some_and(|from| from.pkttype() == OUTGOING),
-                    };
+                Ok((length, heard, count)) => {
+                    *dropped = count.unwrap_or(*dropped);
                     hear(&heard, &buffer[..length]);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // What a device that goes down, or away, leaves behind.
                 Err(error)
                     if [Errno::EINTR, Errno::ENETDOWN, Errno::ENODEV, Errno::ENXIO]
@@ -89,7 +102,7 @@ impl Ear {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(dropped.wrapping_sub(before))
     }
 }
 
@@ -101,8 +114,11 @@ fn packet_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
     SockRef::from(&socket).attach_filter(&filter())?;
-    // Without the privilege for so much it has the system's default.
-    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+    // Without the privilege for so much it has as much as the system gives to anybody.
+    if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &BUFFER);
+    }
     Ok(socket)
 }
 
@@ -142,5 +158,38 @@ impl Gateway {
     /// Sends a frame as the gateway's own.
     pub(super) fn speak(&mut self, frame: &[u8]) -> io::Result<()> {
         self.speaker.send_to(frame, None).unwrap_or(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    /// The same for a socket of any kind that counts.
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_counted() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        setsockopt(&receiver, sockopt::RxqOvfl, &1).unwrap();
+        setsockopt(&receiver, sockopt::RcvBuf, &4096).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        let mut ear = Ear::of(receiver.into()).unwrap();
+        sender.send(&[7; 100]).unwrap();
+        ear.stirred().await;
+        let mut heard = Vec::new();
+        assert_eq!(ear.listen(|_, frame| heard.push(frame.len())).unwrap(), 0);
+        assert_eq!(heard, [100]);
+        (0..200).for_each(|_| assert_eq!(sender.send(&[7; 100]).unwrap(), 100));
+        ear.stirred().await;
+        let (mut read, mut lost) = (0, ear.listen(|_, _| {}).unwrap());
+        assert_eq!(lost, 0, "the count comes with the next frame");
+        sender.send(&[7; 100]).unwrap();
+        ear.stirred().await;
+        lost += ear.listen(|_, _| read += 1).unwrap();
+        assert_eq!(read, 1);
+        assert!((100..200).contains(&lost), "{lost}");
     }
 }

@@ -1,10 +1,11 @@
 //! What a probe has to know of a host beyond the topology. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::net::IpAddr;
 
 use crate::link::{Link, Mac};
 use crate::names::{BridgeName, Ctid, TenantName};
-use crate::plan::Plan;
+use crate::plan::{Bridge, Plan};
 use crate::snapshot::{InterfaceRow, PortRow, Snapshot};
 
 /// What a device of the host is to the mesh.
@@ -20,14 +21,6 @@ pub(super) enum Place {
     Mirror,
 }
 
-/// A container's port on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ContainerPort {
-    pub(super) port: String,
-    /// `attached-mac`.
-    pub(super) mac: Option<Mac>,
-}
-
 /// One host, as far as frames can be met on it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
@@ -35,12 +28,21 @@ pub(super) struct Facts {
     pub(super) bridges: HashMap<BridgeName, Mac>,
     /// By device index.
     pub(super) places: HashMap<u32, Place>,
-    /// By tenant and container.
-    pub(super) containers: HashMap<(TenantName, Ctid), ContainerPort>,
+    /// The containers' ports on this host, by tenant and container.
+    pub(super) containers: HashMap<(TenantName, Ctid), String>,
     /// The MAC addresses of the gateways that can be looked into.
     pub(super) gateways: HashMap<TenantName, Mac>,
-    /// Whose a MAC address is known to be.
-    pub(super) owners: BTreeMap<Mac, BTreeSet<TenantName>>,
+    /// The GRE tunnels that are nobody's of the mesh's.
+    pub(super) beside: Vec<Beside>,
+}
+
+/// Somebody else's GRE tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// The far end; none: any.
+    pub(super) remote: Option<IpAddr>,
+    /// The key; none: any.
+    pub(super) key: Option<u32>,
 }
 
 /// Devices in which tunnels' frames show a second time, without what is outside (rtnetlink's kinds).
@@ -61,8 +63,12 @@ impl Facts {
             let place = Place::Port { tenant: bridge.tenant.clone(), name: link.name.clone() };
             facts.places.insert(link.index, place);
         }
+        let bridges: HashMap<&str, &Bridge> =
+            plan.bridges.iter().map(|bridge| (bridge.name.as_str(), bridge)).collect();
         for (row, port, interface) in snapshot.placed_interfaces() {
-            let Some(bridge) = plan.bridges.iter().find(|bridge| bridge.name.as_str() == row.name) else {
+            let Some(bridge) = bridges.get(row.name.as_str()) else {
+                let tuple = interface.effective_tuple();
+                facts.beside.extend(tuple.map(|tuple| Beside { remote: tuple.remote, key: tuple.key }));
                 continue;
             };
             let own = port.is_owned_by(&plan.mesh) && port.tenant() == Some(bridge.tenant.as_str());
@@ -77,8 +83,9 @@ impl Facts {
                 facts.places.insert(link.index, place);
             }
         }
-        for (tenant, mac) in &facts.gateways {
-            facts.owners.entry(*mac).or_default().insert(tenant.clone());
+        // What a tunnel of the kernel's own is to whom, nobody tells here.
+        if links.iter().any(is_own_tunnel) {
+            facts.beside.push(Beside { remote: None, key: None });
         }
         for link in links {
             if !facts.places.contains_key(&link.index) {
@@ -91,12 +98,16 @@ impl Facts {
 
     fn attached(&mut self, tenant: &TenantName, port: &PortRow, interface: &InterfaceRow) {
         let Some(ctid) = port.ctid().and_then(|text| text.parse::<Ctid>().ok()) else { return };
-        let mac = interface.external_ids.get("attached-mac").and_then(|text| text.parse().ok());
-        if let Some(mac) = mac {
-            self.owners.entry(mac).or_default().insert(tenant.clone());
-        }
-        let found = ContainerPort { port: interface.name.clone(), mac };
-        self.containers.insert((tenant.clone(), ctid), found);
+        self.containers.insert((tenant.clone(), ctid), interface.name.clone());
+    }
+
+    /// Whether a tunnel to or from there, with that key, may be somebody else's.
+    pub(super) fn is_beside(&self, far: IpAddr, key: Option<u32>) -> bool {
+        let is_it = |tunnel: &Beside| {
+            tunnel.remote.is_none_or(|remote| remote == far)
+                && tunnel.key.is_none_or(|own| own == key.unwrap_or(0))
+        };
+        self.beside.iter().any(is_it)
     }
 
     fn elsewhere(&self, link: &Link) -> Place {
@@ -109,4 +120,12 @@ impl Facts {
         }
         Place::Other { name: link.name.clone() }
     }
+}
+
+/// A GRE tunnel that somebody made, and neither the kernel's fallback nor Open vSwitch's.
+fn is_own_tunnel(link: &Link) -> bool {
+    const GRE: [&str; 4] = ["gre", "gretap", "ip6gre", "ip6gretap"];
+    const EVERYWHERE: [&str; 6] = ["gre0", "gretap0", "ip6gre0", "ip6gretap0", "gre_sys", "ip6gre_sys"];
+    let is_gre = link.kind.as_deref().is_some_and(|kind| GRE.contains(&kind));
+    is_gre && !EVERYWHERE.contains(&link.name.as_str())
 }

@@ -12,10 +12,10 @@ use crate::link::Mac;
 use crate::names::{HostName, TenantName};
 
 /// What tells where a leak is.
-const LOOK: &str =
+pub(super) const LOOK: &str =
     "run `ovsmesh verify --static --trace` on every host: it names the port or flow that leads there";
 const SYNC: &str = "run `ovsmesh sync` on the host, and `ovsmesh verify --static --trace`";
-const DUPLICATE: &str = "give one of them another address, or detach it";
+pub(super) const DUPLICATE: &str = "give one of them another address, or detach it";
 const MTU: &str =
     "compare the MTU of every device on the way, `mesh.underlay_mtu` being what the underlay takes";
 
@@ -24,7 +24,7 @@ impl Run<'_> {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         for (at, tenancy) in self.tenants.iter().enumerate() {
-            if let (Some(why), Some(bridge)) = (&tenancy.closed, self.bridge(at)) {
+            if let (Some(why), Some(bridge)) = (&tenancy.closed, self.layout.bridge(at)) {
                 let (object, reason) =
                     (format!("bridge {}", bridge.name), format!("nobody can be asked: {why}"));
                 let remedy = "see that ovs-vswitchd runs, and run `ovsmesh sync` on the host";
@@ -38,8 +38,9 @@ impl Run<'_> {
                 ));
             }
             found.extend(tenancy.strays.iter().map(|stray| self.stray_finding(at, stray)));
+            let overheard = tenancy.overheard.iter();
+            found.extend(overheard.filter_map(|(what, way)| self.overheard_finding(at, *what, way)));
         }
-        found.extend(self.late());
         for asked in &self.asked {
             self.judge(asked, &mut found);
         }
@@ -47,7 +48,7 @@ impl Run<'_> {
         found
     }
 
-    fn finding(
+    pub(super) fn finding(
         &self,
         check: Check,
         severity: Severity,
@@ -56,39 +57,35 @@ impl Run<'_> {
         reason: String,
         remedy: &str,
     ) -> Finding {
-        let tenants: Vec<&TenantName> = tenants.iter().map(|at| self.tenant(*at).name()).collect();
-        Finding::new(check, severity, &self.plan.host, &tenants, object, reason, remedy)
+        let tenants: Vec<&TenantName> = tenants.iter().map(|at| self.layout.name(*at)).collect();
+        Finding::new(check, severity, &self.layout.plan.host, &tenants, object, reason, remedy)
     }
 
     /// The host of an underlay address, in words.
     fn machine(&self, address: IpAddr) -> String {
-        let host = self.topology.hosts().iter().find(|host| host.underlay_ip() == address);
+        let host = self.layout.topology.hosts().iter().find(|host| host.underlay_ip() == address);
         host.map_or_else(|| address.to_string(), |host| format!("host {}", host.name()))
     }
 
-    fn way(&self, way: &Way) -> String {
+    pub(super) fn way(&self, way: &Way) -> String {
         match way {
             Way::Port(port) => format!("port {port}"),
             Way::Peer(peer) => self.machine(*peer),
         }
     }
 
-    fn with_key(key: Option<u32>) -> String {
+    pub(super) fn with_key(key: Option<u32>) -> String {
         key.map_or("without a key".to_owned(), |key| format!("with key {key}"))
-    }
-
-    fn keyed(&self, key: Option<u32>) -> Option<usize> {
-        self.topology.tenants().iter().position(|tenant| Some(tenant.key().get()) == key)
     }
 
     fn stray_finding(&self, at: usize, stray: &Stray) -> Finding {
         let both = |other: Option<usize>| [Some(at), other].into_iter().flatten().collect::<Vec<usize>>();
         let (check, tenants, object, reason) = match stray {
             Stray::Tenant { tenant, port } => {
-                let other = self.tenant(*tenant).name();
+                let other = self.layout.name(*tenant);
                 let reason = format!(
                     "a frame of the probe's, given to tenant {}, is at a port of tenant {other}",
-                    self.tenant(at).name()
+                    self.layout.name(at)
                 );
                 (Check::ProbeForeignFrame, both(Some(*tenant)), format!("port {port}"), reason)
             }
@@ -103,12 +100,12 @@ impl Run<'_> {
                 (Check::ProbeWire, both(None), format!("device {device}"), reason.to_owned())
             }
             Stray::Wire { dst, key } => {
-                let other = self.keyed(*key).filter(|other| *other != at);
+                let other = self.layout.keyed(*key).filter(|other| *other != at);
                 let reason = format!("frames leave for {} {}", self.machine(*dst), Self::with_key(*key));
                 (Check::ProbeWire, both(other), self.key_of(at), reason)
             }
             Stray::Back { src, key } => {
-                let other = self.keyed(*key).filter(|other| *other != at);
+                let other = self.layout.keyed(*key).filter(|other| *other != at);
                 let reason = format!(
                     "the probe's own frames come back from {} {}",
                     self.machine(*src),
@@ -124,8 +121,8 @@ impl Run<'_> {
             Stray::Answer { tenant, address } => {
                 let reason = format!(
                     "an answer to tenant {} comes by the network of tenant {}",
-                    self.tenant(at).name(),
-                    self.tenant(*tenant).name()
+                    self.layout.name(at),
+                    self.layout.name(*tenant)
                 );
                 (Check::ProbeForeignFrame, both(Some(*tenant)), format!("address {address}"), reason)
             }
@@ -133,35 +130,19 @@ impl Run<'_> {
         self.finding(check, Severity::Breach, &tenants, object, reason, LOOK)
     }
 
-    fn key_of(&self, at: usize) -> String {
-        format!("tunnels of tenant {} (key {})", self.tenant(at).name(), self.tenant(at).key())
+    pub(super) fn key_of(&self, at: usize) -> String {
+        format!("tunnels of tenant {} (key {})", self.layout.name(at), self.layout.tenant(at).key())
     }
 
     /// Whether a tenant's questions were given up.
-    fn given_up(&self, tenant: usize) -> bool {
+    pub(super) fn given_up(&self, tenant: usize) -> bool {
         let tenancy = &self.tenants[tenant];
         tenancy.closed.is_some() || tenancy.looped
     }
 
-    /// What there was no time for is not taken for well.
-    fn late(&self) -> Option<Finding> {
-        let late = self.asked.iter().filter(|asked| {
-            !self.given_up(asked.ask.tenant) && (asked.state != State::Done || asked.sent[0] == 0)
-        });
-        let late: Vec<&Asked> = late.collect();
-        let first = late.first()?;
-        let tenants: Vec<usize> = late.iter().map(|asked| asked.ask.tenant).collect();
-        let reason = format!(
-            "{} of {} addresses ({} of tenant {}, for one) were not asked to the end within {:?}",
-            late.len(),
-            self.asked.len(),
-            first.ask.address,
-            self.tenant(first.ask.tenant).name(),
-            self.time,
-        );
-        let remedy = "see why other questions take so long, or give the probe more time";
-        let object = format!("host {}", self.plan.host);
-        Some(self.finding(Check::ProbeUnanswered, Severity::Degraded, &tenants, object, reason, remedy))
+    /// Whether frames of a tenant's come back by themselves, as far as is known.
+    pub(super) fn goes_round(&self, tenant: usize) -> bool {
+        self.tenants[tenant].looped || self.options.skip.contains(self.layout.name(tenant))
     }
 
     fn judge(&self, asked: &Asked, found: &mut Vec<Finding>) {
@@ -184,18 +165,14 @@ impl Run<'_> {
             return;
         }
         for (from, by) in asked.answers.keys() {
-            let owners =
-                self.facts.owners.get(from).filter(|owners| !owners.contains(self.tenant(at).name()));
-            let other = owners.and_then(|owners| {
-                self.topology.tenants().iter().position(|tenant| owners.contains(tenant.name()))
-            });
+            let other = self.owners.other(at, *from);
             if let Some(other) = other {
                 let reason =
-                    format!("{from} of tenant {} answers, by {}", self.tenant(other).name(), self.way(by));
+                    format!("{from} of tenant {} answers, by {}", self.layout.name(other), self.way(by));
                 add(Check::ProbeForeignAnswer, Severity::Breach, &[at, other], reason, LOOK);
             }
             if let Way::Peer(peer) = by
-                && self.peers(at).all(|(_, own)| own != *peer)
+                && !self.layout.peers(at).contains_key(peer)
             {
                 let reason = format!("{from} answers from {peer}, which is no other host of the tenant");
                 add(Check::ProbeWire, Severity::Breach, &[at], reason, LOOK);
@@ -222,7 +199,7 @@ impl Run<'_> {
     /// Whether it answers at the tenant's MTU.
     fn narrow(&self, asked: &Asked, add: &mut impl FnMut(Check, Severity, &[usize], String, &str)) {
         let at = asked.ask.tenant;
-        let mtu = self.topology.tenant_mtu();
+        let mtu = self.layout.topology.tenant_mtu();
         let times = |stage: Stage| asked.sent[stage as usize];
         let passed = |stage: Stage| asked.passed[stage as usize];
         if !asked.passed_full() {
@@ -244,31 +221,25 @@ impl Run<'_> {
         }
     }
 
-    fn foreign(&self, asked: &Asked, owners: &[TenantName], found: &mut Vec<Finding>) {
+    fn foreign(&self, asked: &Asked, owners: &[usize], found: &mut Vec<Finding>) {
         let at = asked.ask.tenant;
-        let mut tenants = vec![at];
-        tenants.extend(
-            owners
-                .iter()
-                .filter_map(|owner| self.topology.tenants().iter().position(|tenant| tenant.name() == owner)),
-        );
+        let tenants: Vec<usize> = std::iter::once(at).chain(owners.iter().copied()).collect();
+        let names: Vec<&str> = owners.iter().map(|owner| self.layout.name(*owner).as_str()).collect();
+        let (names, name) = (names.join(", "), self.layout.name(at));
         for (mac, way) in asked.answers.keys() {
-            let names: Vec<&str> = owners.iter().map(TenantName::as_str).collect();
-            let reason = format!(
-                "an address that only tenant {} has is answered for in tenant {}, by {mac} at {}",
-                names.join(", "),
-                self.tenant(at).name(),
-                self.way(way)
-            );
-            let object = format!("address {}", asked.ask.address);
-            found.push(self.finding(
-                Check::ProbeForeignAnswer,
-                Severity::Breach,
-                &tenants,
-                object,
-                reason,
-                LOOK,
-            ));
+            let by = format!("by {mac} at {}", self.way(way));
+            let (object, reason) = match asked.ask.to {
+                Some(to) => (
+                    format!("MAC address {to}"),
+                    format!("a frame for it, which is tenant {names}'s, is answered in tenant {name}, {by}"),
+                ),
+                None => (
+                    format!("address {}", asked.ask.address),
+                    format!("an address that only tenant {names} has is answered for in tenant {name}, {by}"),
+                ),
+            };
+            let (check, breach) = (Check::ProbeForeignAnswer, Severity::Breach);
+            found.push(self.finding(check, breach, &tenants, object, reason, LOOK));
         }
     }
 
@@ -276,18 +247,20 @@ impl Run<'_> {
     fn wire(&self, found: &mut Vec<Finding>) {
         let mut missing: BTreeMap<(usize, &HostName), Vec<IpAddr>> = BTreeMap::new();
         let mut twice: BTreeMap<(usize, &HostName), u32> = BTreeMap::new();
-        let asked = self.asked.iter().filter(|asked| asked.sent[0] > 0 && !self.given_up(asked.ask.tenant));
+        let asked = self.asked.iter().filter(|asked| asked.state == State::Done && asked.sent[0] > 0);
+        let asked = asked.filter(|asked| !self.given_up(asked.ask.tenant));
         for asked in asked {
-            for (peer, address) in self.peers(asked.ask.tenant) {
-                let at = (asked.ask.tenant, peer);
-                if !asked.has_left_for(address) {
-                    missing.entry(at).or_default().push(asked.ask.address);
-                }
-                let copies = asked.copies.iter().filter(|((_, dst, _), _)| *dst == address);
-                let most = copies.map(|(_, count)| *count).max().unwrap_or(0);
-                if most > 1 {
-                    let twice = twice.entry(at).or_default();
-                    *twice = most.max(*twice);
+            let at = asked.ask.tenant;
+            let peers = self.layout.peers(at);
+            // What is for one alone need not go to all.
+            let missed = peers.iter().filter(|(address, _)| !asked.has_left_for(**address));
+            for (_, peer) in missed.filter(|_| asked.ask.to.is_none()) {
+                missing.entry((at, peer)).or_default().push(asked.ask.address);
+            }
+            for ((_, dst, _), count) in asked.copies.iter().filter(|(_, count)| **count > 1) {
+                if let Some(peer) = peers.get(dst) {
+                    let twice = twice.entry((at, peer)).or_default();
+                    *twice = (*count).max(*twice);
                 }
             }
         }

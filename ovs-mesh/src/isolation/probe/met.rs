@@ -9,7 +9,6 @@ use super::run::Run;
 use super::seen::{Content, Outer, Seen};
 use crate::link::Mac;
 use crate::names::TenantName;
-use crate::topology::Host;
 
 /// Something of a tenant's that was met where it has no place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,32 +53,33 @@ impl Run<'_> {
                     None => self.own_bare(mark, plain, &place, outgoing),
                     Some(outer) => self.own_on_wire(mark, outer, device, outgoing),
                 }
+                return;
             }
             (Content::EchoReply(mark), None) => {
                 let tenant = usize::from(mark.tenant);
-                if let Place::Port { tenant: met, name } = place
+                if let Place::Port { tenant: met, name } = &place
                     && tenant < self.tenants.len()
                 {
-                    self.at_port(tenant, &met, name);
+                    self.at_port(tenant, met, name.clone());
                 }
             }
             (Content::Answer { address, mac, to }, outer) if !outgoing => {
-                let (tenant, way) = match (outer, place) {
+                let (tenant, way) = match (outer, &place) {
                     (None, Place::Port { tenant, name } | Place::Stranger { tenant, name }) => {
-                        let at = self.topology.tenants().iter().position(|it| *it.name() == tenant);
-                        (at, Way::Port(name))
+                        (self.layout.named(tenant), Some(Way::Port(name.clone())))
                     }
-                    (None, _) => return,
-                    (Some(outer), _) => {
-                        (outer.key.and_then(|key| self.by_key.get(&key).copied()), Way::Peer(outer.src))
-                    }
+                    (None, _) => (None, None),
+                    (Some(outer), _) => (self.layout.keyed(outer.key), Some(Way::Peer(outer.src))),
                 };
-                if let Some(tenant) = tenant {
-                    self.answer(tenant, device, (address, mac, to), way);
+                if let (Some(tenant), Some(way)) = (tenant, way)
+                    && self.answer(tenant, device, (address, mac, to), way)
+                {
+                    return;
                 }
             }
-            (Content::EchoReply(_) | Content::Answer { .. }, _) => {}
+            (Content::EchoReply(_) | Content::Answer { .. } | Content::Other, _) => {}
         }
+        self.overheard(&place, outgoing, seen);
     }
 
     fn stray(&mut self, tenant: usize, stray: Stray) {
@@ -88,10 +88,10 @@ impl Run<'_> {
 
     /// A tenant's frame at a port; whether that is the tenant's own.
     fn at_port(&mut self, tenant: usize, met: &TenantName, port: String) -> bool {
-        if self.tenant(tenant).name() == met {
+        if self.layout.name(tenant) == met {
             return true;
         }
-        if let Some(other) = self.topology.tenants().iter().position(|it| it.name() == met) {
+        if let Some(other) = self.layout.named(met) {
             self.stray(tenant, Stray::Tenant { tenant: other, port });
         }
         false
@@ -128,47 +128,54 @@ impl Run<'_> {
     fn own_on_wire(&mut self, mark: Mark, outer: Outer, device: u32, outgoing: bool) {
         let tenant = usize::from(mark.tenant);
         let Outer { src, dst, key } = outer;
-        let own_key = key == Some(self.tenant(tenant).key().get());
+        let own_key = key == Some(self.layout.tenant(tenant).key().get());
         if !outgoing {
             // What goes from one's own address is only underway from one device of the host's to another.
-            let own = self.topology.host(&self.plan.host).map(Host::underlay_ip);
+            let own = self.layout.address(&self.layout.plan.host);
             if own != Some(src) {
                 self.tenants[tenant].looped = true;
                 self.stray(tenant, Stray::Back { src, key });
             }
-        } else if !own_key || self.peers(tenant).all(|(_, peer)| peer != dst) {
+        } else if !own_key || !self.layout.peers(tenant).contains_key(&dst) {
             self.stray(tenant, Stray::Wire { dst, key });
         } else if mark.stage == Stage::Question
             && let Some(asked) = self.asked.get_mut(usize::from(mark.ask))
         {
             *asked.copies.entry((mark.attempt, dst, device)).or_default() += 1;
+            asked.left.insert(dst);
         }
     }
 
-    fn answer(&mut self, tenant: usize, device: u32, (address, mac, to): (IpAddr, Mac, Mac), way: Way) {
-        let own = self.bridge(tenant).and_then(|bridge| self.facts.bridges.get(&bridge.name));
+    /// Whether it is the answer to a question, or one that is heard elsewhere too.
+    fn answer(
+        &mut self,
+        tenant: usize,
+        device: u32,
+        (address, mac, to): (IpAddr, Mac, Mac),
+        way: Way,
+    ) -> bool {
+        let bridge = self.layout.bridge(tenant);
+        let own = bridge.and_then(|bridge| self.facts.bridges.get(&bridge.name));
         let is_group = to.octets()[0] & 1 == 1;
         if own != Some(&to) && !is_group {
-            let asker = (0..self.tenants.len()).find(|other| {
-                let bridge = self.bridge(*other).and_then(|bridge| self.facts.bridges.get(&bridge.name));
-                bridge == Some(&to)
-            });
-            if let Some(asker) = asker {
+            let askers = self.by_bridge.get(&to);
+            if let Some(asker) = askers.and_then(|askers| askers.first().copied()) {
                 self.stray(asker, Stray::Answer { tenant, address });
             }
-            return;
+            return false;
         }
         // The switch hands it to the bridge's own device, to which it is addressed; how it came is seen elsewhere.
-        if self.bridge(tenant).is_some_and(|bridge| way == Way::Port(bridge.name.to_string())) {
-            return;
+        if bridge.is_some_and(|bridge| way == Way::Port(bridge.name.to_string())) {
+            return true;
         }
         // Nobody asks by ARP to a group; who tells of himself unasked has not answered.
         if is_group && address.is_ipv4() {
-            return;
+            return false;
         }
-        let asked = self.by_address.get(&(tenant, address)).and_then(|at| self.asked.get_mut(*at));
-        if let Some(asked) = asked.filter(|asked| asked.sent[0] > 0) {
-            *asked.answers.entry((mac, way)).or_default().entry(device).or_default() += 1;
-        }
+        let asked = [self.by_mac.get(&(tenant, mac)), self.by_address.get(&(tenant, address))];
+        let asked = asked.into_iter().flatten().copied().find(|at| self.asked[*at].sent[0] > 0);
+        let Some(asked) = asked.map(|at| &mut self.asked[at]) else { return false };
+        *asked.answers.entry((mac, way)).or_default().entry(device).or_default() += 1;
+        true
     }
 }

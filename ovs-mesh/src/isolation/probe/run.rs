@@ -1,6 +1,6 @@
 //! A run: which frame to send when, and what has been met so far. Pure: the clock is an argument.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::asks::{Ask, Wanted, Way, asks};
 use super::cookie::{Cookie, Mark, Stage};
 use super::facts::Facts;
 use super::frames::{Asking, echo, question};
+use super::layout::Layout;
 use super::met::Stray;
+use super::others::Overheard;
+use super::owners::Owners;
 use crate::link::Mac;
-use crate::names::HostName;
-use crate::plan::{Bridge, Plan};
-use crate::topology::{Tenant, Topology};
 
 /// By what a frame is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(super) struct Asked {
     pub(super) answers: BTreeMap<(Mac, Way), HashMap<u32, u32>>,
     /// The copies of a question on the wire, by attempt, peer and device.
     pub(super) copies: HashMap<(u8, IpAddr, u32), u32>,
+    /// The peers that there was a copy for.
+    pub(super) left: HashSet<IpAddr>,
     /// Whether it got to the port where it should be answered.
     pub(super) arrived: bool,
     /// Why it could not be sent.
@@ -78,32 +80,41 @@ pub(super) struct Tenancy {
     /// Frames come back: more of them would only feed a loop.
     pub(super) looped: bool,
     pub(super) strays: BTreeSet<Stray>,
+    pub(super) overheard: BTreeSet<(Overheard, Way)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    pub(super) topology: &'a Topology,
-    pub(super) plan: &'a Plan,
+    pub(super) layout: &'a Layout<'a>,
     pub(super) facts: &'a Facts,
+    pub(super) owners: &'a Owners<'a>,
     pub(super) options: &'a ProbeOptions,
     pub(super) cookie: Cookie,
     pub(super) asked: Vec<Asked>,
     pub(super) tenants: Vec<Tenancy>,
+    /// The questions to all.
     pub(super) by_address: HashMap<(usize, IpAddr), usize>,
-    pub(super) by_key: HashMap<u32, usize>,
+    /// The questions to one of another tenant's.
+    pub(super) by_mac: HashMap<(usize, Mac), usize>,
+    /// The tenants whose bridges have a MAC address.
+    pub(super) by_bridge: HashMap<Mac, BTreeSet<usize>>,
     active: Vec<usize>,
     waiting: usize,
     last: Option<Instant>,
     until: Instant,
     /// How long it may take.
     pub(super) time: Duration,
+    /// Why it ended before.
+    pub(super) stopped: Option<String>,
+    /// How many frames were not heard.
+    pub(super) missed: u32,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
-        topology: &'a Topology,
-        plan: &'a Plan,
+        layout: &'a Layout<'a>,
         facts: &'a Facts,
+        owners: &'a Owners<'a>,
         options: &'a ProbeOptions,
         now: Instant,
     ) -> Self {
@@ -115,80 +126,87 @@ impl<'a> Run<'a> {
             due: None,
             answers: BTreeMap::new(),
             copies: HashMap::new(),
+            left: HashSet::new(),
             arrived: false,
             refused: None,
         };
-        let asked: Vec<Asked> = asks(topology, plan, facts, options).into_iter().map(fresh).collect();
-        let host = topology.position(&plan.host).and_then(|at| u16::try_from(at).ok());
-        let by_address = asked.iter().enumerate();
-        let by_address = by_address.map(|(at, it)| ((it.ask.tenant, it.ask.address), at)).collect();
-        let keys = topology.tenants().iter().enumerate();
+        let asked: Vec<Asked> = asks(layout, facts, owners, options).into_iter().map(fresh).collect();
+        let topology = layout.topology;
+        let host = topology.position(&layout.plan.host).and_then(|at| u16::try_from(at).ok());
+        let (mut by_address, mut by_mac) = (HashMap::new(), HashMap::new());
+        for (at, Asked { ask, .. }) in asked.iter().enumerate() {
+            match ask.to {
+                Some(mac) => by_mac.insert((ask.tenant, mac), at),
+                None => by_address.insert((ask.tenant, ask.address), at),
+            };
+        }
+        let mut by_bridge: HashMap<Mac, BTreeSet<usize>> = HashMap::new();
+        for at in 0..topology.tenants().len() {
+            if let Some(mac) = layout.bridge(at).and_then(|bridge| facts.bridges.get(&bridge.name)) {
+                by_bridge.entry(*mac).or_default().insert(at);
+            }
+        }
         let time = options.deadline.saturating_add(silence(options, asked.len()));
+        let time = options.most.map_or(time, |most| most.min(time));
         Self {
-            topology,
-            plan,
+            layout,
             facts,
+            owners,
             options,
             cookie: Cookie::new(options.cookie, host.unwrap_or(u16::MAX)),
             asked,
             tenants: topology.tenants().iter().map(|_| Tenancy::default()).collect(),
             by_address,
-            by_key: keys.map(|(at, tenant)| (tenant.key().get(), at)).collect(),
+            by_mac,
+            by_bridge,
             active: Vec::new(),
             waiting: 0,
             last: None,
             until: now + time,
             time,
+            stopped: None,
+            missed: 0,
         }
-    }
-
-    pub(super) fn tenant(&self, at: usize) -> &'a Tenant {
-        &self.topology.tenants()[at]
-    }
-
-    pub(super) fn bridge(&self, tenant: usize) -> Option<&'a Bridge> {
-        self.plan.bridge_of(self.tenant(tenant).name())
-    }
-
-    /// The hosts that a tenant's question leaves for.
-    pub(super) fn peers(&self, tenant: usize) -> impl Iterator<Item = (&'a HostName, IpAddr)> + use<'a> {
-        let tunnels = self.bridge(tenant).map_or(&[][..], |bridge| &bridge.tunnels);
-        tunnels.iter().map(|tunnel| (&tunnel.peer, tunnel.tuple.remote_ip.0))
     }
 
     /// What is to be done now.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        if now >= self.until {
+        if now >= self.until || self.stopped.is_some() {
             return Next::Done;
         }
         let paced = self.last.map(|last| last + self.options.gap).filter(|next| *next > now);
         let mut wake = self.until;
         let mut at = 0;
-        while at < self.active.len() {
-            let number = self.active[at];
-            match self.step(number, now) {
-                Step::Done => {
-                    self.asked[number].state = State::Done;
-                    self.active.swap_remove(at);
-                    continue;
+        loop {
+            let Some(&number) = self.active.get(at) else {
+                if self.active.len() >= self.options.at_once || self.waiting >= self.asked.len() {
+                    break;
                 }
-                Step::Wait(until) => wake = wake.min(until),
-                Step::Send(stage) => match paced {
-                    Some(next) => wake = wake.min(next),
-                    None => return self.send(number, stage, now),
+                if let Some(next) = paced {
+                    wake = wake.min(next);
+                    break;
+                }
+                self.active.push(self.waiting);
+                self.waiting += 1;
+                continue;
+            };
+            let until = match (self.step(number, now), paced) {
+                (Step::Wait(until), _) | (Step::Send(_), Some(until)) => Some(until),
+                (Step::Send(stage), None) => match self.send(number, stage, now) {
+                    Some(sending) => return Next::Send(sending),
+                    None => None,
                 },
+                (Step::Done, _) => None,
+            };
+            if let Some(until) = until {
+                wake = wake.min(until);
+                at += 1;
+            } else {
+                self.asked[number].state = State::Done;
+                self.active.swap_remove(at);
             }
-            at += 1;
         }
-        if self.active.len() < self.options.at_once && self.waiting < self.asked.len() {
-            if let Some(next) = paced {
-                return Next::Wait(wake.min(next));
-            }
-            self.active.push(self.waiting);
-            self.waiting += 1;
-            return self.next(now);
-        }
-        if self.active.is_empty() {
+        if self.active.is_empty() && self.waiting == self.asked.len() {
             // Somebody else may answer yet.
             let heard = self.last.map_or(now, |last| last + self.options.wait);
             return if now >= heard { Next::Done } else { Next::Wait(heard) };
@@ -196,12 +214,35 @@ impl<'a> Run<'a> {
         Next::Wait(wake)
     }
 
-    /// A frame could not be sent.
+    /// A gateway could not send a frame.
     pub(super) fn refused(&mut self, sending: &Sending, why: String) {
-        match sending.via {
-            Via::Bridge => self.close(sending.tenant, why),
-            Via::Gateway => self.asked[sending.ask].refused = Some(why),
+        self.asked[sending.ask].refused = Some(why);
+    }
+
+    /// A frame has been sent by now. That may have taken its time, in which a busy switch forwarded nobody's answer either.
+    pub(super) fn taken(&mut self, sending: &Sending, now: Instant) {
+        let spent = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        for number in &self.active {
+            let asked = &mut self.asked[*number];
+            asked.due = asked.due.map(|due| due + spent);
         }
+        self.asked[sending.ask].due = Some(now + self.options.wait);
+        self.last = Some(now);
+    }
+
+    /// How long ovs-vswitchd is waited for.
+    pub(super) fn patience(&self, now: Instant) -> Instant {
+        self.until.min(now + self.options.take)
+    }
+
+    /// The switch takes no frames in time: what has not been asked yet will not be.
+    pub(super) fn stop(&mut self, why: String) {
+        self.stopped.get_or_insert(why);
+    }
+
+    /// So many frames were lost before they could be looked at.
+    pub(super) fn missed(&mut self, frames: u32) {
+        self.missed = self.missed.saturating_add(frames);
     }
 
     /// A tenant's bridge takes no frames.
@@ -209,36 +250,29 @@ impl<'a> Run<'a> {
         self.tenants[tenant].closed = Some(why);
     }
 
-    fn send(&mut self, number: usize, stage: Stage, now: Instant) -> Next {
-        let tenant = self.asked[number].ask.tenant;
-        let Some((via, frame)) = self.frame(number, stage) else {
-            self.asked[number].state = State::Done;
-            self.active.retain(|other| *other != number);
-            return self.next(now);
-        };
+    fn send(&mut self, number: usize, stage: Stage, now: Instant) -> Option<Sending> {
+        let (via, frame) = self.frame(number, stage)?;
         let asked = &mut self.asked[number];
         asked.state = State::At(stage);
         asked.sent[stage as usize] += 1;
         asked.due = Some(now + self.options.wait);
         self.last = Some(now);
-        Next::Send(Sending { tenant, ask: number, via, frame })
+        Some(Sending { tenant: asked.ask.tenant, ask: number, via, frame })
     }
 
     fn frame(&self, number: usize, stage: Stage) -> Option<(Via, Vec<u8>)> {
         let asked = &self.asked[number];
-        let Ask { tenant, address, .. } = asked.ask;
-        let bridge = self.bridge(tenant)?;
+        let Ask { tenant, address, to, wanted: _ } = asked.ask;
+        let bridge = self.layout.bridge(tenant)?;
         let ask = u16::try_from(number).ok()?;
         let attempt = asked.sent[stage as usize];
         let mark = Mark { tenant: u16::try_from(tenant).ok()?, ask, stage, attempt };
         let mark = self.cookie.write(mark);
         let from = *self.facts.bridges.get(&bridge.name)?;
-        let mtu = self.topology.tenant_mtu();
+        let mtu = self.layout.topology.tenant_mtu();
         let length = if matches!(stage, Stage::Full | Stage::Echo) { mtu } else { 0 };
         match stage {
-            Stage::Question => {
-                Some((Via::Bridge, question(Asking { from, to: None, address }, mark, length)))
-            }
+            Stage::Question => Some((Via::Bridge, question(Asking { from, to, address }, mark, length))),
             Stage::Full => {
                 let to = Some(asked.answerer()?);
                 Some((Via::Bridge, question(Asking { from, to, address }, mark, length)))
@@ -252,6 +286,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a question left for every peer.
+    fn has_left(&self, asked: &Asked) -> bool {
+        asked.left.len() == self.layout.peers(asked.ask.tenant).len()
+    }
+
     fn step(&self, number: usize, now: Instant) -> Step {
         let asked = &self.asked[number];
         let tenancy = &self.tenants[asked.ask.tenant];
@@ -262,8 +301,9 @@ impl<'a> Run<'a> {
         let sent = asked.sent[stage as usize];
         let passed = match stage {
             Stage::Question => {
-                let on_the_wire = self.peers(asked.ask.tenant).all(|(_, peer)| asked.has_left_for(peer));
-                on_the_wire && matches!(asked.ask.wanted, Wanted::Known { .. }) && !asked.answers.is_empty()
+                self.has_left(asked)
+                    && matches!(asked.ask.wanted, Wanted::Known { .. })
+                    && !asked.answers.is_empty()
             }
             Stage::Full => asked.answered_in_full(),
             Stage::Echo | Stage::Short => asked.passed[stage as usize],
@@ -272,8 +312,7 @@ impl<'a> Run<'a> {
         if !passed && now < due {
             return Step::Wait(due);
         }
-        let silence_is_well = matches!(asked.ask.wanted, Wanted::Nobody(_))
-            && self.peers(asked.ask.tenant).all(|(_, peer)| asked.has_left_for(peer));
+        let silence_is_well = matches!(asked.ask.wanted, Wanted::Nobody(_)) && self.has_left(asked);
         if !passed && !silence_is_well && sent < self.options.tries {
             return Step::Send(stage);
         }
@@ -328,6 +367,6 @@ impl Asked {
     }
 
     pub(super) fn has_left_for(&self, peer: IpAddr) -> bool {
-        self.copies.keys().any(|(_, dst, _)| *dst == peer)
+        self.left.contains(&peer)
     }
 }

@@ -23,6 +23,7 @@ pub(super) const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 pub(super) const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+pub(super) const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
 
 /// The tunnel that a frame is in.
@@ -57,6 +58,18 @@ pub enum Content {
         /// Whom the frame goes to.
         to: Mac,
     },
+    /// Somebody else's.
+    Other,
+}
+
+/// Somebody says that he has an address: the sender of an ARP packet (RFC 826), of a solicitation, or of an advertisement
+/// (RFC 4861).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The address.
+    pub address: IpAddr,
+    /// The MAC address that has it.
+    pub mac: Mac,
 }
 
 /// A frame that a probe has to do with.
@@ -64,42 +77,51 @@ pub enum Content {
 pub struct Seen {
     /// The GRE tunnel that it is in, if it is in one.
     pub outer: Option<Outer>,
+    /// The Ethernet source; inside the tunnel, if it is in one.
+    pub source: Mac,
+    /// What it says of who has which address.
+    pub claim: Option<Claim>,
     /// What it is.
     pub content: Content,
 }
 
 impl Seen {
-    /// What the frame is to the run of this cookie; none if it is nothing to it.
+    /// What the frame is to the run of this cookie; none if it is no Ethernet frame.
     pub fn parse(frame: &[u8], cookie: Cookie) -> Option<Self> {
-        let Some(gre) = parse_gre(frame) else {
-            return Some(Self { outer: None, content: content(frame, cookie)? });
-        };
+        let Some(gre) = parse_gre(frame) else { return Self::bare(frame, cookie) };
         let outer = Outer { src: gre.src, dst: gre.dst, key: gre.key };
-        Some(Self { outer: Some(outer), content: content(&gre.inner, cookie)? })
+        Some(Self { outer: Some(outer), ..Self::bare(&gre.inner, cookie)? })
+    }
+
+    fn bare(frame: &[u8], cookie: Cookie) -> Option<Self> {
+        let (to, source) = (mac(frame, 0)?, mac(frame, 6)?);
+        let message = message(frame).unwrap_or(Message::Other);
+        let claim = match message {
+            Message::Question { claim } => claim,
+            Message::Answer(claim) => Some(claim),
+            Message::EchoReply | Message::Error | Message::Other => None,
+        };
+        let own = |plain| cookie.find(frame).map(|mark| Content::Own { mark, plain });
+        let content = match message {
+            Message::Answer(Claim { address, mac }) => Some(Content::Answer { address, mac, to }),
+            Message::EchoReply => cookie.find(frame).map(Content::EchoReply),
+            Message::Error => None,
+            Message::Question { .. } => own(true),
+            Message::Other => own(false),
+        };
+        Some(Self { outer: None, source, claim, content: content.unwrap_or(Content::Other) })
     }
 }
 
 enum Message {
-    Question,
-    EchoReply,
-    Answer {
-        address: IpAddr,
-        mac: Mac,
+    Question {
+        claim: Option<Claim>,
     },
+    EchoReply,
+    Answer(Claim),
     /// An error message quotes what it is about.
     Error,
     Other,
-}
-
-fn content(frame: &[u8], cookie: Cookie) -> Option<Content> {
-    let to = mac(frame, 0)?;
-    match message(frame).unwrap_or(Message::Other) {
-        Message::Answer { address, mac } => Some(Content::Answer { address, mac, to }),
-        Message::EchoReply => cookie.find(frame).map(Content::EchoReply),
-        Message::Error => None,
-        Message::Question => cookie.find(frame).map(|mark| Content::Own { mark, plain: true }),
-        Message::Other => cookie.find(frame).map(|mark| Content::Own { mark, plain: false }),
-    }
 }
 
 fn message(frame: &[u8]) -> Option<Message> {
@@ -117,7 +139,7 @@ fn message(frame: &[u8]) -> Option<Message> {
             }
             Some(match *packet.get(usize::from(first & 0x0f) * 4)? {
                 ECHO_REPLY => Message::EchoReply,
-                ECHO_REQUEST => Message::Question,
+                ECHO_REQUEST => Message::Question { claim: None },
                 3 | 11 | 12 => Message::Error,
                 _ => Message::Other,
             })
@@ -129,7 +151,8 @@ fn message(frame: &[u8]) -> Option<Message> {
             let rest = packet.get(40..)?;
             match *rest.first()? {
                 ECHO_REPLY_V6 => Some(Message::EchoReply),
-                ECHO_REQUEST_V6 | SOLICITATION => Some(Message::Question),
+                ECHO_REQUEST_V6 => Some(Message::Question { claim: None }),
+                SOLICITATION => Some(Message::Question { claim: solicitation(packet, rest) }),
                 ADVERTISEMENT => advertisement(frame, rest),
                 1..=4 => Some(Message::Error),
                 _ => Some(Message::Other),
@@ -143,34 +166,47 @@ fn arp(packet: &[u8]) -> Option<Message> {
     if packet.get(..6)? != [0, 1, 8, 0, 6, 4] {
         return None;
     }
+    let address = Ipv4Addr::from(*packet.get(14..18)?.first_chunk::<4>()?);
+    let claim = Claim { address: address.into(), mac: mac(packet, 8)? };
     Some(match number(packet, 6)? {
-        ARP_REQUEST => Message::Question,
-        ARP_REPLY => {
-            let address = Ipv4Addr::from(*packet.get(14..18)?.first_chunk::<4>()?);
-            Message::Answer { address: address.into(), mac: mac(packet, 8)? }
-        }
+        // Whoever only looks whether somebody has it does not say that he has (RFC 5227).
+        ARP_REQUEST => Message::Question { claim: (!address.is_unspecified()).then_some(claim) },
+        ARP_REPLY => Message::Answer(claim),
         _ => Message::Other,
     })
 }
 
+/// Who asks. Without the option he says nothing of where he is.
+fn solicitation(packet: &[u8], message: &[u8]) -> Option<Claim> {
+    let address = Ipv6Addr::from(*packet.get(8..24)?.first_chunk::<16>()?);
+    let mac = option(message, SOURCE_LINK_LAYER)?.filter(|_| !address.is_unspecified())?;
+    Some(Claim { address: address.into(), mac })
+}
+
 fn advertisement(frame: &[u8], message: &[u8]) -> Option<Message> {
     let address = Ipv6Addr::from(*message.get(8..24)?.first_chunk::<16>()?);
-    let mut options = message.get(24..)?;
     // Without the option, the one who sends is the one who has it.
-    let mut found = mac(frame, 6)?;
+    let mac = option(message, TARGET_LINK_LAYER)?.or(mac(frame, 6))?;
+    Some(Message::Answer(Claim { address: address.into(), mac }))
+}
+
+/// The MAC address in the option of this type behind a target (RFC 4861 section 4.6.1); none at all if the message is cut
+/// short.
+#[expect(clippy::option_option, reason = "what is cut short is not what lacks an option")]
+fn option(message: &[u8], wanted: u8) -> Option<Option<Mac>> {
+    let mut options = message.get(24..)?;
     while let [kind, length, ..] = options {
         let length = usize::from(*length) * 8;
         // RFC 4861 section 4.6: what has no length ends it.
         if length == 0 {
             break;
         }
-        if *kind == TARGET_LINK_LAYER {
-            found = mac(options, 2)?;
-            break;
+        if *kind == wanted {
+            return mac(options, 2).map(Some);
         }
         options = options.get(length..)?;
     }
-    Some(Message::Answer { address: address.into(), mac: found })
+    Some(None)
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u16> {
@@ -224,7 +260,7 @@ mod tests {
     }
 
     fn found(frame: &[u8]) -> Option<Content> {
-        Seen::parse(frame, cookie()).map(|seen| seen.content)
+        Seen::parse(frame, cookie()).map(|seen| seen.content).filter(|content| *content != Content::Other)
     }
 
     #[test]
@@ -247,6 +283,29 @@ mod tests {
         assert_eq!(answered(&[]), Some(mac_of(9)), "the one who sends it");
         assert_eq!(answered(&[9, 0, 2, 1, 2, 0, 0, 0, 0, 5]), Some(mac_of(9)));
         assert_eq!(answered(&[2, 1, 2, 0]), None);
+    }
+
+    #[test]
+    fn whoever_asks_says_who_he_is() {
+        let claim = |frame: &[u8]| Seen::parse(frame, cookie()).and_then(|seen| seen.claim);
+        let four = Claim { address: "10.0.0.7".parse().unwrap(), mac: mac_of(7) };
+        assert_eq!(claim(&frame(1, ARP, &arp(1))), Some(four));
+        assert_eq!(claim(&frame(1, ARP, &arp(2))), Some(four));
+        let mut probe = arp(1);
+        probe[14..18].fill(0);
+        assert_eq!(claim(&frame(1, ARP, &probe)), None, "only looks whether somebody has it");
+        assert_eq!(claim(&frame(1, IPV4, &icmp(ECHO_REQUEST))), None, "it may come from behind a router");
+        let solicited = |from: &str, options: &[u8]| {
+            let mut packet = icmp6(SOLICITATION, &[&[0; 16], options].concat());
+            packet[8..24].copy_from_slice(&from.parse::<Ipv6Addr>().unwrap().octets());
+            claim(&frame(1, IPV6, &packet))
+        };
+        let six = Claim { address: "fd00::7".parse().unwrap(), mac: mac_of(5) };
+        assert_eq!(solicited("fd00::7", &[1, 1, 2, 0, 0, 0, 0, 5]), Some(six));
+        assert_eq!(solicited("fd00::7", &[]), None);
+        assert_eq!(solicited("::", &[1, 1, 2, 0, 0, 0, 0, 5]), None, "it is being tried out");
+        let seen = Seen::parse(&frame(1, ARP, &arp(1)), cookie()).unwrap();
+        assert_eq!((seen.source, seen.content), (mac_of(9), Content::Other));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Runs against a world that is made up, without a socket or a clock.
 
 mod faults;
+mod late;
+mod others;
+mod scale;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,10 +12,13 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::asks::{Wanted, Way, asks};
-use super::facts::{ContainerPort, Facts, Place};
+use super::facts::{Beside, Facts, Place};
+use super::layout::Layout;
+use super::owners::{End, Owners};
 use super::run::{Next, Run, Sending, Via};
 use super::*;
-use crate::isolation::findings::{Check, Finding, Severity};
+use crate::isolation::findings::{Check, Finding, Level, Severity};
+use crate::isolation::{Probed, Skipped};
 use crate::link::Mac;
 use crate::names::TenantName;
 
@@ -75,11 +81,8 @@ fn facts() -> Facts {
         (BRIDGE_ACME, port("acme", "br-acme")),
         (BRIDGE_GLOBEX, port("globex", "br-globex")),
     ];
-    let container = |name: &str, ctid: &str, port: &str, last| {
-        let found = ContainerPort { port: port.to_owned(), mac: Some(mac(last)) };
-        ((tenant(name), ctid.parse().unwrap()), found)
-    };
-    let owners = [(11, "acme"), (21, "globex"), (1, "acme")];
+    let container =
+        |name: &str, ctid: &str, port: &str| ((tenant(name), ctid.parse().unwrap()), port.to_owned());
     Facts {
         bridges: HashMap::from([
             ("br-acme".parse().unwrap(), mac(70)),
@@ -87,12 +90,27 @@ fn facts() -> Facts {
         ]),
         places: HashMap::from(places),
         containers: HashMap::from([
-            container("acme", "101", "veth101.0", 11),
-            container("globex", "201", "veth201.0", 21),
+            container("acme", "101", "veth101.0"),
+            container("globex", "201", "veth201.0"),
         ]),
         gateways: HashMap::from([(tenant("acme"), mac(1))]),
-        owners: owners.map(|(last, name)| (mac(last), [tenant(name)].into())).into(),
+        beside: vec![Beside { remote: Some("10.0.0.66".parse().unwrap()), key: Some(7) }],
     }
+}
+
+/// Those of host a, and of host c: nothing is known of host b.
+fn owners(topology: &Topology) -> Owners<'_> {
+    let mut owners = Owners::new(topology);
+    for (tenant, address, last, host, port) in [
+        (0, "192.168.0.11", 11, "a", "veth101.0"),
+        (1, "192.168.0.11", 21, "a", "veth201.0"),
+        (0, "192.168.0.1", 1, "a", GATEWAY),
+        (1, "192.168.1.13", 23, "c", "veth203.0"),
+    ] {
+        let end = End { host: host.parse().unwrap(), port: port.to_owned() };
+        owners.put(tenant, Some(address.parse().unwrap()), mac(last), end);
+    }
+    owners
 }
 
 /// Something that is met because a frame was sent.
@@ -102,13 +120,18 @@ enum Event {
     Echo(usize, Seen),
 }
 
+/// From whoever answers; from one of whom nothing is known, else.
 fn bare(content: Content) -> Seen {
-    Seen { outer: None, content }
+    let claim = match content {
+        Content::Answer { address, mac, .. } => Some(Claim { address, mac }),
+        _ => None,
+    };
+    Seen { outer: None, source: claim.map_or(mac(250), |claim| claim.mac), claim, content }
 }
 
 fn wired(src: &str, dst: &str, key: u32, content: Content) -> Seen {
     let outer = Outer { src: src.parse().unwrap(), dst: dst.parse().unwrap(), key: Some(key) };
-    Seen { outer: Some(outer), content }
+    Seen { outer: Some(outer), ..bare(content) }
 }
 
 fn answer(address: &str, from: u8, to: u8) -> Content {
@@ -160,6 +183,7 @@ fn own(mark: Mark) -> Content {
 
 struct Outcome {
     findings: Vec<Finding>,
+    report: Report,
     sent: Vec<(Via, Mark)>,
     took: Duration,
 }
@@ -168,9 +192,11 @@ struct Outcome {
 fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcome {
     let (topology, facts, options) = (topology(), facts(), ProbeOptions::new(99));
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let layout = Layout::new(&topology, &plan);
+    let owners = owners(&topology);
     let started = Instant::now();
     let mut now = started;
-    let mut run = Run::new(&topology, &plan, &facts, &options, now);
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
     let (mut sent, mut last) = (Vec::new(), None);
     loop {
         match run.next(now) {
@@ -185,7 +211,9 @@ fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcom
                 let mark = run.cookie.find(&frame).unwrap();
                 assert_eq!((usize::from(mark.tenant), usize::from(mark.ask)), (tenant, ask));
                 sent.push((via, mark));
-                let address = run.asked[ask].ask.address.to_string();
+                // Who has the address does not hear what is for another alone.
+                let ask = &run.asked[ask].ask;
+                let address = ask.to.map_or(ask.address.to_string(), |mac| mac.to_string());
                 for event in change(mark, &address, well(mark, &address)) {
                     match event {
                         Event::Met(device, outgoing, seen) => run.met(device, outgoing, &seen),
@@ -195,7 +223,7 @@ fn whole(mut change: impl FnMut(Mark, &str, Vec<Event>) -> Vec<Event>) -> Outcom
             }
         }
     }
-    Outcome { findings: run.findings(), sent, took: now - started }
+    Outcome { findings: run.findings(), report: run.report(), sent, took: now - started }
 }
 
 fn named(findings: &[Finding]) -> Vec<(Check, Severity, String)> {
@@ -212,11 +240,12 @@ fn named(findings: &[Finding]) -> Vec<(Check, Severity, String)> {
 
 #[test]
 fn all_is_asked_once_where_all_is_well() {
-    let Outcome { findings, sent, took } = whole(|_, _, events| events);
+    let Outcome { findings, sent, took, .. } = whole(|_, _, events| events);
     assert_eq!(findings, []);
     let count = |stage| sent.iter().filter(|(_, mark)| mark.stage == stage).count();
     // acme: three of its own, one of globex' only; globex: two of its own, and none of acme's, which its own subnet has too.
-    assert_eq!(Stage::ALL.map(count), [6, 5, 2, 0]);
+    // Of each, two MAC addresses are known for the other to ask.
+    assert_eq!(Stage::ALL.map(count), [6 + 4, 5, 2, 0]);
     assert!(sent.iter().all(|(via, mark)| (*via == Via::Gateway) == (mark.stage == Stage::Echo)));
     assert!(took < Duration::from_millis(700), "{took:?}");
 }
@@ -225,7 +254,9 @@ fn all_is_asked_once_where_all_is_well() {
 fn who_is_asked_and_who_should_answer() {
     let topology = topology();
     let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let asks = asks(&topology, &plan, &facts(), &ProbeOptions { foreign: 1, ..ProbeOptions::new(99) });
+    let layout = Layout::new(&topology, &plan);
+    let owners = owners(&topology);
+    let asks = asks(&layout, &facts(), &owners, &ProbeOptions { foreign: 2, ..ProbeOptions::new(99) });
     let text = |at: usize| {
         let list = asks.iter().filter(|ask| ask.tenant == at).map(|ask| match &ask.wanted {
             Wanted::Known { what, way: Some(Way::Port(port)), mac, echo, .. } => {
@@ -234,7 +265,10 @@ fn who_is_asked_and_who_should_answer() {
             Wanted::Known { what, way, mac, echo, .. } => {
                 format!("{} {what} {way:?} {mac:?} {echo}", ask.address)
             }
-            Wanted::Nobody(owners) => format!("{} {owners:?}", ask.address),
+            Wanted::Nobody(owners) => {
+                let owners: Vec<_> = owners.iter().map(|owner| layout.name(*owner)).collect();
+                format!("{} {:?} {owners:?}", ask.address, ask.to)
+            }
         });
         list.collect::<Vec<_>>()
     };
@@ -244,16 +278,59 @@ fn who_is_asked_and_who_should_answer() {
             "192.168.0.11 container 101 veth101.0 Some(02:00:00:00:00:0b) true",
             "192.168.0.12 container 102 Some(Peer(10.0.0.2)) None true",
             "192.168.0.1 gateway of host a gw-reygmj2v3c6c Some(02:00:00:00:00:01) false",
-            "192.168.1.13 [\"globex\"]",
+            "192.168.1.13 None [\"globex\"]",
+            "192.168.0.11 Some(02:00:00:00:00:15) [\"globex\"]",
         ]
     );
     // Those of acme's that are in its own subnet may be somebody's of its own.
-    assert_eq!(text(1).len(), 2, "{:?}", text(1));
-    assert!(text(1).iter().all(|text| text.contains("container 20")), "{:?}", text(1));
+    assert_eq!(
+        text(1),
+        [
+            "192.168.0.11 container 201 veth201.0 Some(02:00:00:00:00:15) false",
+            "192.168.1.13 container 203 Some(Peer(10.0.0.3)) Some(02:00:00:00:00:17) false",
+            "192.168.0.1 Some(02:00:00:00:00:01) [\"acme\"]",
+            "192.168.0.11 Some(02:00:00:00:00:0b) [\"acme\"]",
+        ]
+    );
     let few = ProbeOptions { foreign: 0, skip: ["globex".parse().unwrap()].into(), ..ProbeOptions::new(99) };
-    let none = super::asks::asks(&topology, &plan, &facts(), &few);
+    let none = super::asks::asks(&layout, &facts(), &owners, &few);
     assert!(none.iter().all(|ask| ask.tenant == 0), "a tenant that is to be left alone is asked");
     assert!(none.iter().all(|ask| matches!(ask.wanted, Wanted::Known { .. })), "more than were to be");
+}
+
+#[test]
+fn the_report_tells_what_was_asked_for() {
+    let Outcome { report, .. } = whole(|_, _, events| events);
+    let square = &report.matrix()[0];
+    let numbers = |it: &Probed| (it.addresses, it.silent_addresses, it.silent_macs);
+    let probed: Vec<_> = square.probed.iter().map(|it| (it.tenant.as_str(), numbers(it))).collect();
+    assert_eq!(probed, [("acme", (3, 1, 2)), ("globex", (2, 0, 2))]);
+    assert_eq!(square.skipped, []);
+    let text = report.to_string();
+    let line =
+        "asked for: 5 addresses of the tenants' own; for silence, 1 addresses and 4 MAC addresses of others";
+    assert!(text.contains(line), "{text}");
+    // Of whom nothing is known, nothing can be asked: acme has no address that is not globex' own subnet's.
+    let (topology, facts) = (topology(), facts());
+    let options = ProbeOptions::new(99);
+    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
+    let layout = Layout::new(&topology, &plan);
+    let owners = Owners::new(&topology);
+    let mut now = Instant::now();
+    let mut run = Run::new(&layout, &facts, &owners, &options, now);
+    loop {
+        match run.next(now) {
+            Next::Done => break,
+            Next::Wait(until) => now = until,
+            Next::Send(_) => {}
+        }
+    }
+    let square = &run.report().matrix()[0];
+    let skipped: Vec<_> =
+        square.skipped.iter().map(|it| (it.checks.as_slice(), it.reason.as_str())).collect();
+    let [(checks, reason)] = skipped.as_slice() else { panic!("{skipped:?}") };
+    assert_eq!(*checks, [Check::ProbeForeignAnswer]);
+    assert!(reason.starts_with("nothing that only others have was asked for in globex: "), "{reason}");
 }
 
 #[test]
@@ -267,7 +344,7 @@ fn one_copy_on_devices_on_top_of_each_other_is_one_copy() {
         events.into_iter().chain(again).collect()
     });
     assert_eq!(findings, []);
-    assert_eq!(sent.len(), 13);
+    assert_eq!(sent.len(), 17);
 }
 
 /// Where a bridge's own device is up, the switch hands it what is addressed to it.
@@ -286,7 +363,7 @@ fn an_answer_at_the_bridges_own_device_is_no_other_way() {
         events
     });
     assert_eq!(findings, []);
-    assert_eq!(sent.len(), 13);
+    assert_eq!(sent.len(), 17);
 }
 
 #[test]
@@ -303,75 +380,11 @@ proptest! {
     #[test]
     fn what_is_lost_is_no_breach(kept in proptest::collection::vec(0_u8..4, 400)) {
         let mut kept = kept.into_iter().cycle();
-        let Outcome { findings, sent, took } =
+        let Outcome { findings, sent, took, .. } =
             whole(|_, _, events| events.into_iter().filter(|_| kept.next() != Some(0)).collect());
         prop_assert!(findings.iter().all(|finding| finding.severity < Severity::Breach), "{findings:?}");
-        // 5 addresses, 1 of others', 2 that are echoed; each 3 times, and each echo in 2 lengths.
-        prop_assert!(sent.len() <= 3 * (5 + 1) + 3 * 5 + 2 * 3 * 2, "{}", sent.len());
+        // 5 addresses, 1 of others', 4 MAC addresses of others', 2 that are echoed; each 3 times, and each echo in 2 lengths.
+        prop_assert!(sent.len() <= 3 * (5 + 1 + 4) + 3 * 5 + 2 * 3 * 2, "{}", sent.len());
         prop_assert!(took < Duration::from_secs(15), "{took:?}");
     }
-}
-
-#[test]
-fn nothing_is_told_of_those_whom_nobody_could_ask() {
-    let (topology, facts) = (topology(), facts());
-    let options = ProbeOptions {
-        wait: Duration::from_millis(64),
-        deadline: Duration::from_millis(5),
-        ..ProbeOptions::new(99)
-    };
-    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let mut now = Instant::now();
-    let mut run = Run::new(&topology, &plan, &facts, &options, now);
-    run.close(0, "it is gone".to_owned());
-    loop {
-        match run.next(now) {
-            Next::Done => break,
-            Next::Wait(until) => now = until,
-            Next::Send(sending) => assert_eq!(sending.tenant, 1),
-        }
-    }
-    let findings = run.findings();
-    let acme: Vec<_> = findings.iter().filter(|it| it.tenants[0].as_str() == "acme").collect();
-    assert_eq!(acme.len(), 1, "{findings:#?}");
-    assert_eq!((acme[0].object.as_str(), acme[0].check), ("bridge br-acme", Check::ProbeUnanswered));
-    // What there was no time for is not taken for well.
-    let late: Vec<_> = findings.iter().filter(|it| it.reason.contains("not asked to the end")).collect();
-    assert_eq!(late.len(), 1, "{findings:#?}");
-    assert_eq!((late[0].object.as_str(), late[0].check), ("host a", Check::ProbeUnanswered));
-    let reason =
-        "2 of 6 addresses (192.168.0.11 of tenant globex, for one) were not asked to the end within 23ms";
-    assert_eq!(late[0].reason, reason);
-}
-
-/// However many there are, silence alone takes no run to its end.
-#[test]
-fn there_is_time_for_all_to_be_silent() {
-    let containers = (0..2000).map(|n| {
-        format!("{{ ctid = \"{}\", host = \"a\", ip = \"10.1.{}.{}\" }},", 1000 + n, n / 250, 1 + n % 250)
-    });
-    let text = format!(
-        "mesh = {{ name = \"m\", underlay_mtu = 1500 }}\n\
-         host = [{{ name = \"a\", underlay_ip = \"10.0.0.1\" }}]\n\
-         [[tenant]]\nname = \"acme\"\nkey = 7\nsubnet = \"10.1.0.0/16\"\ncontainers = [{}]",
-        containers.collect::<String>()
-    );
-    let (topology, facts): (Topology, _) = (text.parse().unwrap(), facts());
-    let options = ProbeOptions { deadline: Duration::from_secs(1), ..ProbeOptions::new(99) };
-    let plan = Plan::new(&topology, &"a".parse().unwrap()).unwrap();
-    let started = Instant::now();
-    let mut now = started;
-    let mut run = Run::new(&topology, &plan, &facts, &options, now);
-    let mut sent = 0;
-    loop {
-        match run.next(now) {
-            Next::Done => break,
-            Next::Wait(until) => now = until,
-            Next::Send(_) => sent += 1,
-        }
-    }
-    assert_eq!(sent, 3 * 2000, "after {:?}", now - started);
-    let findings = run.findings();
-    assert_eq!(findings.len(), 2000);
-    assert!(findings.iter().all(|it| it.object.starts_with("container ")));
 }

@@ -104,6 +104,17 @@ const FAULTS: &[Fault] = {
             &[(ProbeForeignAnswer, Breach, "acme+globex")],
         ),
         (
+            "another tenant's container answers a frame for itself",
+            |mark, to, events| match (mark.tenant, to) {
+                (0, "02:00:00:00:00:15") => {
+                    let other = answer("192.168.0.11", 21, 70);
+                    and(events, Event::Met(WIRE, false, wired("10.0.0.3", "10.0.0.1", 7, other)))
+                }
+                _ => events,
+            },
+            &[(ProbeForeignAnswer, Breach, "acme+globex")],
+        ),
+        (
             "at another tenant's port",
             |mark, _, events| match mark.tenant {
                 0 => and(events, Event::Met(VETH_GLOBEX, true, bare(own(mark)))),
