@@ -49,6 +49,8 @@ pub(crate) enum Failure {
     Check(#[from] CheckError),
     #[error(transparent)]
     Drill(#[from] DrillError),
+    #[error("the drill was interrupted, and what it broke is mended")]
+    Interrupted,
 }
 
 impl Failure {

@@ -1,7 +1,8 @@
 //! The daemons' own checks.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -120,37 +121,34 @@ fn daemon(
     let _ = writeln!(copy, "dir {}\nunixsocket {}", dir.path().display(), socket.display());
     let conf = dir.path().join("copy.conf");
     fs::write(&conf, copy).map_err(file("write", &conf))?;
-    let failed = |source| CheckError::Program { program, source };
-    let mut child = Command::new(program)
-        .arg(&conf)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let answers = wait(&mut child, &socket).map_err(failed)?;
-    if answers {
-        child.kill().map_err(failed)?;
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    Ok(if answers { None } else { Some(text_of(&output)) })
+    let mut answered = false;
+    let output = run_until(Command::new(program).arg(&conf), program, || {
+        answered = UnixStream::connect(&socket).is_ok();
+        answered
+    })?;
+    Ok(if answered { None } else { Some(text_of(&output)) })
 }
 
-/// Whether the daemon came to listen; if not, it ended or was ended.
-fn wait(child: &mut Child, socket: &Path) -> std::io::Result<bool> {
+/// Waits until a program has ended by itself, or something is so, and ends it then, or when it takes too long. Whether it was in time.
+fn until(child: &mut Child, mut so: impl FnMut() -> bool) -> io::Result<bool> {
     let started = Instant::now();
     loop {
-        if UnixStream::connect(socket).is_ok() {
+        if so() {
+            child.kill()?;
             return Ok(true);
         }
-        if child.try_wait()?.is_some() {
-            return Ok(false);
+        match child.try_wait() {
+            Ok(None) if started.elapsed() <= DEADLINE => sleep(PAUSE),
+            Ok(None) => {
+                child.kill()?;
+                return Ok(false);
+            }
+            Ok(Some(_)) => return Ok(true),
+            Err(error) => {
+                child.kill()?;
+                return Err(error);
+            }
         }
-        if started.elapsed() > DEADLINE {
-            child.kill()?;
-            return Ok(false);
-        }
-        sleep(PAUSE);
     }
 }
 
@@ -162,8 +160,30 @@ fn scratch() -> Result<tempfile::TempDir, CheckError> {
         .map_err(file("create a directory in", &std::env::temp_dir()))
 }
 
+/// Runs a daemon's check to its end, or ends it: what it says goes into files, so that it never waits for a reader.
 fn run(command: &mut Command, program: &'static str) -> Result<Output, CheckError> {
-    command.stdin(Stdio::null()).output().map_err(|source| CheckError::Program { program, source })
+    run_until(command, program, || false)
+}
+
+/// The same, and ends it as soon as something is so.
+fn run_until(
+    command: &mut Command,
+    program: &'static str,
+    so: impl FnMut() -> bool,
+) -> Result<Output, CheckError> {
+    let failed = |source| CheckError::Program { program, source };
+    let mut said = tempfile::tempfile().map_err(failed)?;
+    let clone = || said.try_clone().map_err(failed);
+    let mut child = command.stdin(Stdio::null()).stdout(clone()?).stderr(clone()?).spawn().map_err(failed)?;
+    let ended = until(&mut child, so).map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    let mut stdout = Vec::new();
+    said.rewind().and_then(|()| said.read_to_end(&mut stdout)).map_err(failed)?;
+    if !ended {
+        // Writing into a vector cannot fail.
+        let _ = writeln!(stdout, "it did not end in {} s", DEADLINE.as_secs());
+    }
+    Ok(Output { status, stdout, stderr: Vec::new() })
 }
 
 /// What a check that failed said.
@@ -178,4 +198,48 @@ fn text_of(output: &Output) -> String {
     let lines: Vec<&str> = all.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines.len().saturating_sub(6);
     if lines.is_empty() { format!("it ended with {}", output.status) } else { lines[last..].join("\n    ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_said_is_told_unless_it_is_content() {
+        let sh = |script: &str| said(&run(Command::new("sh").args(["-c", script]), "sh").unwrap());
+        assert_eq!(sh("echo fine"), None);
+        assert_eq!(sh("echo one; echo two >&2; exit 1").as_deref(), Some("one\n    two"));
+        assert_eq!(sh("exit 3").as_deref(), Some("it ended with exit status: 3"));
+        // More than a pipe holds, and no more than the last of it is told.
+        let told = sh("yes line | head -n 100000; exit 1").unwrap();
+        assert_eq!(told.lines().count(), 6);
+    }
+
+    #[test]
+    fn a_program_is_ended_once_it_answers() {
+        let mut asked = 0;
+        let started = Instant::now();
+        let output = run_until(Command::new("sleep").arg("60"), "sleep", || {
+            asked += 1;
+            asked == 3
+        });
+        assert!(!output.unwrap().status.success());
+        assert!(started.elapsed() < DEADLINE);
+    }
+
+    #[test]
+    fn copies_touch_nothing_that_runs() {
+        let lines =
+            ["bind 10.0.0.1", "port 6379", "dir /var/lib/x", "replicaof 10.0.0.2 6379", "maxmemory 1"];
+        let copied: Vec<String> = lines.into_iter().filter_map(redis).collect();
+        assert_eq!(copied, ["port 0", "maxmemory 1"]);
+        assert_eq!(
+            sentinel("sentinel monitor acme 10.0.0.1 6379 2").as_deref(),
+            Some("sentinel monitor acme 127.0.0.1 1 2")
+        );
+        assert_eq!(
+            sentinel("sentinel deny-scripts-reconfig yes").as_deref(),
+            Some("sentinel deny-scripts-reconfig yes")
+        );
+    }
 }

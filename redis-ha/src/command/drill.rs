@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ovs_mesh::MeshName;
 use redis_ha::{DrillOptions, Fault, ServiceLab, drill};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::print;
 use crate::{Exit, Failure, Format, Global};
@@ -41,7 +42,18 @@ pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure
     let first = || lab.config().clusters.first().map(|cluster| cluster.tenant.to_string());
     let tenant = tenant.or_else(first).unwrap_or_default();
     let options = DrillOptions { patience, ..DrillOptions::default() };
-    let report = drill(&lab, &tenant, fault, options, &program).await?;
+    let failed = |source| Failure::Signal { source };
+    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+    let report = tokio::select! {
+        report = drill(&lab, &tenant, fault, options, &program) => Some(report?),
+        _ = terminated.recv() => None,
+        _ = interrupted.recv() => None,
+    };
+    let Some(report) = report else {
+        lab.mend(&program).await?;
+        return Err(Failure::Interrupted);
+    };
     if let Some(path) = plot {
         report.plot(&path)?;
     }

@@ -33,6 +33,8 @@ enum LabCommand {
     },
     /// Show every tenant's master and replicas, and what the proxies see
     Status,
+    /// Make whole what a drill has broken: cables, flows, and daemons that do not run
+    Mend,
     /// End all of it and leave nothing
     Down,
 }
@@ -47,6 +49,16 @@ pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> 
     match command {
         LabCommand::Up { profile, ovsmesh } => up(global, name, profile, ovsmesh).await,
         LabCommand::Status => super::status::lab(global, &ServiceLab::open(&name)?).await,
+        LabCommand::Mend => {
+            let lab = ServiceLab::open(&name)?;
+            let program = std::env::current_exe().map_err(|source| Failure::Program { source })?;
+            let mut done = lab.mend(&program).await?;
+            if done.is_empty() {
+                done.push(format!("nothing in lab {name} is broken"));
+            }
+            print(&(done.join("\n") + "\n"))?;
+            Ok(Exit::Done)
+        }
         LabCommand::Down => {
             let report = ovsmesh_lab::Lab::down(&name)?;
             let text = if report.found {

@@ -13,7 +13,7 @@ use crate::{Exit, Failure, Global};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Render {
-    /// The directory, which is made; what is in it of an earlier rendering is replaced
+    /// The directory, which is made; files of an earlier rendering are replaced, those that are no longer of the service stay
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -25,11 +25,8 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     for file in render(&config, &secrets) {
         let RenderedFile { text: content, mode, .. } = &file;
         let path = options.out.join(file.relative());
-        write(&path, content, *mode).map_err(|source| Failure::File {
-            step: "write",
-            path: path.clone(),
-            source,
-        })?;
+        let written = directories(&options.out, &path).and_then(|()| write(&path, content, *mode));
+        written.map_err(|source| Failure::File { step: "write", path: path.clone(), source })?;
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{}", path.display());
     }
@@ -37,11 +34,19 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Makes those above a file. Below the directory of all they are as they are to be where they are copied to, whatever the mask: a
+/// daemon that is not root must come to its files.
+fn directories(out: &Path, path: &Path) -> std::io::Result<()> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(dir)?;
+    for below in dir.ancestors().take_while(|below| *below != out) {
+        fs::set_permissions(below, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
 /// Never readable by others, not for a moment, where it is not to be.
 fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
     let new = path.with_extension("rendering");
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode & 0o600).open(&new)?;

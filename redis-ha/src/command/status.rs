@@ -64,7 +64,9 @@ fn show(global: &Global, clusters: &[ClusterView], proxies: &[ProxyView]) -> Res
         proxy.masters(cluster.tenant.as_str()) == master.as_slice()
     };
     let is_well = clusters.iter().all(is_whole)
-        && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)));
+        && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)))
+        // One proxy does not know of the other; where both are seen, one of them has the VIPs.
+        && (proxies.len() < 2 || proxies.iter().filter(|proxy| proxy.has_vips).count() == 1);
     match global.format {
         Format::Text => print(&text(clusters, proxies))?,
         Format::Json => {

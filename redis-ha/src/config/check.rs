@@ -105,6 +105,11 @@ impl Checker<'_> {
                 self.fault(&vips.span, "the proxies have no VIP", "name at least one, as \"10.0.1.100/24\"");
             }
             for vip in &vips.value {
+                let underlay = self.topology.hosts().first().map(ovs_mesh::Host::underlay_ip);
+                if underlay.is_some_and(|ip| ip.is_ipv4() != vip.value.is_ipv4()) {
+                    let message = format!("VIP {} is of another family than the underlay", vip.value.ip());
+                    self.fault(&vip.span, message, "VRRP carries addresses of the family that it runs over");
+                }
                 let taken = self.topology.hosts().iter().find(|host| host.underlay_ip() == vip.value.ip());
                 if let Some(host) = taken.map(|host| host.name().clone()) {
                     let message = format!("VIP {} is the underlay address of host `{host}`", vip.value.ip());

@@ -89,6 +89,7 @@ fn each_fault_is_told_with_its_place() {
         (r#"interface = "eth0""#, r#"interface = "a name too long for one""#),
         (r#"vips = ["10.0.1.100/24"]"#, r#"vips = ["10.0.1.11/24"]"#),
         (r#"vips = ["10.0.1.100/24"]"#, "vips = []"),
+        (r#"vips = ["10.0.1.100/24"]"#, r#"vips = ["10.0.1.100/24", "fd00::100/64"]"#),
         ("router_id = 51", "router_id = 256"),
         ("router_id = 51", "router_id = 51\nprofile = \"faster\""),
         ("router_id = 51", "router_id = 51\naws = { mode = \"route\" }"),

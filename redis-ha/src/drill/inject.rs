@@ -1,21 +1,16 @@
 //! Breaks things in a service's lab, and mends them.
 
 use std::fs;
-use std::net::IpAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use ovs_mesh::link::Links;
 use ovs_mesh::{Ctid, Datapath, HostName};
 use tokio::time::sleep;
 
 use super::{DrillError, Fault};
-use crate::lab::{Service, ServiceLab, ServiceLabError};
+use crate::lab::{Service, ServiceLab, create_dir, file};
 use crate::render::Place;
 
-/// The second bridge of a cut underlay.
-const OTHER_SIDE: &str = "otherside";
 /// How long a partition lasts.
 const PARTITION: Duration = Duration::from_secs(18);
 
@@ -31,7 +26,8 @@ pub(super) struct Cast {
     pub(super) cut: Duration,
 }
 
-/// Breaks it and mends it again, `tell`ing what it does.
+/// Breaks it and mends it again, `tell`ing what it does. When it fails, or is dropped, what it broke stays broken; see
+/// [`ServiceLab::mend`].
 pub(super) async fn inject(
     lab: &ServiceLab,
     fault: Fault,
@@ -61,10 +57,10 @@ pub(super) async fn inject(
         }
         Fault::StaleMinority => {
             tell(&format!("{}, {} and the client are cut off from all others", cast.master_host, cast.proxy));
-            split(lab, &[&cast.master_host, &cast.proxy]).await?;
+            lab.split(&[&cast.master_host, &cast.proxy]).await?;
             sleep(PARTITION).await;
             tell("the underlay is whole again");
-            join(lab).await?;
+            lab.rejoin().await?;
         }
         Fault::StaleReplicas => {
             if lab.mesh().topology().datapath() != Datapath::Netdev {
@@ -75,10 +71,10 @@ pub(super) async fn inject(
                 cast.master_host,
                 names(&cast.other_hosts)
             ));
-            pairs(lab, &cast.master_host, &cast.other_hosts, true)?;
+            lab.cut_pairs(&cast.master_host, &cast.other_hosts, true)?;
             sleep(PARTITION).await;
             tell("they reach each other again");
-            pairs(lab, &cast.master_host, &cast.other_hosts, false)?;
+            lab.cut_pairs(&cast.master_host, &cast.other_hosts, false)?;
         }
         Fault::MasterReturns => {
             tell(&format!("{redis}, the old master, comes back"));
@@ -89,12 +85,8 @@ pub(super) async fn inject(
             tell(&format!("{redis} is killed, loses its data, and comes back at once"));
             lab.signal(&redis, Signal::SIGKILL)?;
             let data = lab.layout(&Place::Node(cast.master.clone())).state.join("redis");
-            let failed = |step| {
-                let path = data.clone();
-                move |source| ServiceLabError::File { step, path, source }
-            };
-            fs::remove_dir_all(&data).map_err(failed("remove"))?;
-            fs::create_dir(&data).map_err(failed("create"))?;
+            fs::remove_dir_all(&data).map_err(file("remove", &data))?;
+            create_dir(&data)?;
             sleep(Duration::from_millis(100)).await;
             lab.start(&redis, program)?;
             sleep(cast.cut * 2).await;
@@ -137,63 +129,4 @@ async fn cut(
     sleep(cut).await;
     tell(&format!("{host} is joined again"));
     Ok(lab.plug(host, true).await?)
-}
-
-/// Puts all hosts but those on a bridge of their own.
-async fn split(lab: &ServiceLab, stay: &[&HostName]) -> Result<(), DrillError> {
-    let links = underlay(lab)?;
-    let plan = lab.mesh().lab().plan();
-    links.create_bridge(OTHER_SIDE).await.map_err(ServiceLabError::from)?;
-    links.set_mtu(OTHER_SIDE, plan.underlay_mtu).await.map_err(ServiceLabError::from)?;
-    links.set_up(OTHER_SIDE).await.map_err(ServiceLabError::from)?;
-    for host in plan.hosts.iter().filter(|host| !stay.contains(&&host.name)) {
-        let device = host.underlay_device.as_str();
-        links.set_master(device, Some(OTHER_SIDE)).await.map_err(ServiceLabError::from)?;
-    }
-    Ok(())
-}
-
-/// Makes the underlay one again.
-async fn join(lab: &ServiceLab) -> Result<(), DrillError> {
-    let links = underlay(lab)?;
-    let plan = lab.mesh().lab().plan();
-    for host in &plan.hosts {
-        let device = host.underlay_device.as_str();
-        links.set_master(device, Some(plan.underlay_bridge())).await.map_err(ServiceLabError::from)?;
-    }
-    links.delete(OTHER_SIDE).await.map_err(ServiceLabError::from)?;
-    Ok(())
-}
-
-fn underlay(lab: &ServiceLab) -> Result<Links, DrillError> {
-    Ok(Links::open_in(&lab.client_netns()?).map_err(ServiceLabError::from)?)
-}
-
-/// Cuts one host from some others, or no longer: flows on the underlay's bridges drop what comes from the other side.
-fn pairs(lab: &ServiceLab, one: &HostName, others: &[HostName], is_cut: bool) -> Result<(), DrillError> {
-    let address = |host: &HostName| lab.mesh().topology().host(host).map(ovs_mesh::Host::underlay_ip);
-    for other in others {
-        for (at, from) in [(one, other), (other, one)] {
-            let (Some(plan), Some(from)) = (lab.mesh().lab().plan().host(at), address(from)) else {
-                continue;
-            };
-            let matched = match from {
-                IpAddr::V4(from) => format!("ip,nw_src={from}"),
-                IpAddr::V6(from) => format!("ipv6,ipv6_src={from}"),
-            };
-            let bridge = format!("unix:{}", plan.dir.join("br-phy.mgmt").display());
-            let mut command = Command::new("ovs-ofctl");
-            if is_cut {
-                command.args(["add-flow", &bridge, &format!("priority=60000,{matched},actions=drop")]);
-            } else {
-                command.args(["--strict", "del-flows", &bridge, &format!("priority=60000,{matched}")]);
-            }
-            let failed = |reason: String| DrillError::Flow { host: at.clone(), reason };
-            let output = command.output().map_err(|error| failed(error.to_string()))?;
-            if !output.status.success() {
-                return Err(failed(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()));
-            }
-        }
-    }
-    Ok(())
 }

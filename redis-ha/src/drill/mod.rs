@@ -185,13 +185,14 @@ pub enum DrillError {
         #[source]
         source: redis::RedisError,
     },
-    /// A flow could not be put on a host's underlay bridge.
-    #[error("cannot cut host `{host}` from others: {reason}")]
-    Flow {
-        /// The host.
-        host: ovs_mesh::HostName,
-        /// What `ovs-ofctl` said.
-        reason: String,
+    /// What an earlier drill wrote could not be removed.
+    #[error("cannot remove what an earlier drill wrote to `{tenant}`")]
+    Clear {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        #[source]
+        source: redis::RedisError,
     },
     /// Cutting single pairs of hosts needs the userspace datapath.
     #[error("{fault} needs a lab on the userspace datapath: it is made by flows on the hosts' br-phy")]

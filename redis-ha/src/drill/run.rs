@@ -13,7 +13,7 @@ use super::watch::{Said, Watch};
 use super::writer::{Outcome, Target, Writer};
 use super::{DrillError, DrillOptions, DrillReport, Fault, Moment};
 use crate::config::{Cluster, Credentials};
-use crate::lab::{Service, ServiceLab};
+use crate::lab::{Service, ServiceLab, ServiceLabError};
 
 /// How long clients write before anything is broken.
 const BEFORE: Duration = Duration::from_secs(1);
@@ -26,8 +26,28 @@ const CHANCE: Duration = Duration::from_millis(250);
 
 /// Breaks something under a client of one tenant that writes, while clients of all others write too.
 ///
-/// `program` is `redis-ha`, for daemons of its own that are started again. The lab is whole again in the end, or this fails.
+/// `program` is `redis-ha`, for daemons of its own that are started again. A drill begins on a whole lab, having mended what an earlier
+/// one left, and serves clients again in the end, or this fails; what it broke is mended in any case. Whoever drops it before its end
+/// has [`ServiceLab::mend`] for that, as has the next drill.
 pub async fn drill(
+    lab: &ServiceLab,
+    tenant: &str,
+    fault: Fault,
+    options: DrillOptions,
+    program: &Path,
+) -> Result<DrillReport, DrillError> {
+    lab.mend(program).await?;
+    let held = hold(lab, tenant, fault, options, program).await;
+    let mended = lab.mend(program).await;
+    let mut report = held?;
+    // What a drill does not mend itself is a daemon that ended meanwhile, and worth knowing.
+    let at_ms = report.timeline.last().map_or(0, |moment| moment.at_ms);
+    let moment = |what| Moment { at_ms, who: "drill".to_owned(), what: format!("mended: {what}") };
+    report.timeline.extend(mended?.into_iter().map(moment));
+    Ok(report)
+}
+
+async fn hold(
     lab: &ServiceLab,
     tenant: &str,
     fault: Fault,
@@ -38,7 +58,7 @@ pub async fn drill(
     let Some(at) = all.iter().position(|(cluster, _)| cluster.tenant.as_str() == tenant) else {
         return Err(DrillError::Tenant { tenant: tenant.to_owned() });
     };
-    lab.ready(SETTLE).await?;
+    lab.whole(SETTLE).await?;
     let cast = cast(lab, all[at].0).await?;
     let netns = lab.client_netns()?;
     let targets: Vec<Target> = all
@@ -49,9 +69,9 @@ pub async fn drill(
             key: "redis-ha:drill".to_owned(),
         })
         .collect();
-    for target in &targets {
-        let cleared = target.clear(&netns).map_err(crate::lab::ServiceLabError::from)?;
-        cleared.map_err(|source| DrillError::ReadBack { tenant: tenant.to_owned(), source })?;
+    for (target, (cluster, _)) in targets.iter().zip(&all) {
+        let cleared = target.clear(&netns).map_err(ServiceLabError::from)?;
+        cleared.map_err(|source| DrillError::Clear { tenant: cluster.tenant.to_string(), source })?;
     }
     let thread = |source| DrillError::Thread { source };
     let watch = Watch::start(lab, tenant).map_err(thread)?;
@@ -82,14 +102,14 @@ pub async fn drill(
     for writer in writers {
         // It may wait for an answer that never comes, as long as its patience lasts.
         let stopped = spawn_blocking(|| writer.stop()).await.map_err(|join| thread(join.into()))?;
-        outcomes.push(stopped.map_err(crate::lab::ServiceLabError::from)?);
+        outcomes.push(stopped.map_err(ServiceLabError::from)?);
     }
     said.extend(watch.stop());
     broken?;
     settled?;
 
     let mine = &outcomes[at];
-    let there = targets[at].read(&netns).map_err(crate::lab::ServiceLabError::from)?;
+    let there = targets[at].read(&netns).map_err(ServiceLabError::from)?;
     let there: HashSet<u64> = there
         .map_err(|source| DrillError::ReadBack { tenant: tenant.to_owned(), source })?
         .into_iter()

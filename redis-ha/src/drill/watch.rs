@@ -43,7 +43,7 @@ pub(super) struct Said {
 #[derive(Debug)]
 pub(super) struct Watch {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Said>>,
+    thread: Option<JoinHandle<Vec<Said>>>,
 }
 
 struct Tail {
@@ -113,16 +113,24 @@ impl Watch {
         let thread = thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || listen(&mut tails, &sockets, &tenant, &stopped))?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Ends it; everything that was said, in order.
-    pub(super) fn stop(self) -> Vec<Said> {
+    pub(super) fn stop(mut self) -> Vec<Said> {
         self.stop.store(true, Ordering::Relaxed);
-        match self.thread.join() {
-            Ok(said) => said,
-            Err(panic) => std::panic::resume_unwind(panic),
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(said)) => said,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Vec::new(),
         }
+    }
+}
+
+impl Drop for Watch {
+    /// One that is not asked what was said ends, too, without being waited for.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -172,4 +180,46 @@ fn event(line: &str) -> &str {
         .find(['+', '-'])
         .filter(|at| line[*at + 1..].starts_with(|next: char| next.is_ascii_lowercase()));
     line.find("Entering").or(start).map_or(line, |at| &line[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_told_without_its_process_and_time() {
+        let table = [
+            (
+                "123:X 25 Nov 2026 02:10:32.000 # +sdown master acme 10.0.0.1 6379",
+                "+sdown master acme 10.0.0.1 6379",
+            ),
+            (
+                "123:X 25 Nov 2026 02:10:32.000 # -failover-abort-no-good-slave master",
+                "-failover-abort-no-good-slave master",
+            ),
+            ("Wed Nov 25 02:10:32 2026: (redis-ha) Entering MASTER STATE", "Entering MASTER STATE"),
+            ("acme/101 is down: no replica follows it", "acme/101 is down: no replica follows it"),
+            ("+", "+"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(event(line), expected);
+        }
+    }
+
+    #[test]
+    fn that_another_node_is_the_master_is_no_news() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("log")).unwrap();
+        let mut tail = Tail { who: "agent".to_owned(), file, partial: String::new(), up: None };
+        let table = [
+            ("acme/101 is up", true),
+            ("acme/102 is down: another node is the master", false),
+            ("acme/102 is down: the Sentinels do not agree on a master", false),
+            ("acme/101 is down: no majority of Sentinels is heard, only 1", true),
+            ("+odown master acme", true),
+        ];
+        for (line, news) in table {
+            assert_eq!(tail.is_news(line), news, "{line}");
+        }
+    }
 }

@@ -26,6 +26,9 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
+/// Every try and when its outcome was known, in order.
+pub(super) type Outcomes = Vec<(Instant, Outcome)>;
+
 /// Where and as whom a client writes.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
@@ -64,7 +67,7 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct Writer {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Vec<(Instant, Outcome)>, NetnsError>>,
+    thread: Option<JoinHandle<Result<Outcomes, NetnsError>>>,
 }
 
 impl Writer {
@@ -74,20 +77,28 @@ impl Writer {
         let stopped = Arc::clone(&stop);
         let work = move || netns.run(|| write(&target, options, &stopped));
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(work)?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Ends it; what became of every try, in order.
-    pub(super) fn stop(self) -> Result<Vec<(Instant, Outcome)>, NetnsError> {
+    pub(super) fn stop(mut self) -> Result<Outcomes, NetnsError> {
         self.stop.store(true, Ordering::Relaxed);
-        match self.thread.join() {
-            Ok(outcomes) => outcomes,
-            Err(panic) => std::panic::resume_unwind(panic),
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(outcomes)) => outcomes,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(Vec::new()),
         }
     }
 }
 
-fn write(target: &Target, options: DrillOptions, stop: &AtomicBool) -> Vec<(Instant, Outcome)> {
+impl Drop for Writer {
+    /// One that is not asked for its outcomes ends, too, without being waited for.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn write(target: &Target, options: DrillOptions, stop: &AtomicBool) -> Outcomes {
     let DrillOptions { patience, connect, pause } = options;
     let mut outcomes = Vec::new();
     let mut connection = None;

@@ -1,5 +1,6 @@
 //! The whole service on one machine: a lab of hosts, and on them the real daemons with the files that are rendered for them.
 
+mod mend;
 mod service;
 mod up;
 
@@ -37,6 +38,20 @@ pub enum ServiceLabError {
     /// The secrets.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The lab has no such host.
+    #[error("the lab has no host `{host}`")]
+    NoHost {
+        /// The host.
+        host: HostName,
+    },
+    /// A flow could not be put on a host's underlay bridge, or taken off it.
+    #[error("cannot change the flows of host `{host}`: {reason}")]
+    Flow {
+        /// The host.
+        host: HostName,
+        /// What `ovs-ofctl` said.
+        reason: String,
+    },
     /// A file of the lab's.
     #[error("cannot {step} {}", path.display())]
     File {
@@ -85,7 +100,7 @@ pub enum ServiceLabError {
     },
 }
 
-pub(super) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServiceLabError {
+pub(crate) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServiceLabError {
     let path = path.to_owned();
     move |source| ServiceLabError::File { step, path, source }
 }
@@ -151,7 +166,7 @@ impl ServiceLab {
     /// The namespace of a host.
     pub fn host_netns(&self, host: &HostName) -> Result<Netns, ServiceLabError> {
         let found = self.mesh.lab().plan().host(host);
-        let found = found.ok_or_else(|| ServiceLabError::None { name: self.mesh.name().clone() })?;
+        let found = found.ok_or_else(|| ServiceLabError::NoHost { host: host.clone() })?;
         Ok(Netns::open(&found.netns)?)
     }
 
@@ -160,9 +175,9 @@ impl ServiceLab {
         Ok(Netns::open(&self.mesh.lab().plan().underlay)?)
     }
 
-    /// The clients' address on the underlay: its last that nobody has.
+    /// The clients' address on the underlay, which nobody else has.
     pub fn client_address(&self) -> Result<IpNetwork, ServiceLabError> {
-        client_address(&self.config, &self.mesh)
+        client_address(&self.config, self.mesh.lab().plan().hosts[0].underlay_address)
     }
 
     /// What every proxy sees.
@@ -179,7 +194,7 @@ impl ServiceLab {
     /// Cuts a host off the underlay, or joins it again, as its cable does.
     pub async fn plug(&self, host: &HostName, is_in: bool) -> Result<(), ServiceLabError> {
         let found = self.mesh.lab().plan().host(host);
-        let found = found.ok_or_else(|| ServiceLabError::None { name: self.mesh.name().clone() })?;
+        let found = found.ok_or_else(|| ServiceLabError::NoHost { host: host.clone() })?;
         let links = Links::open_in(&self.client_netns()?)?;
         let device = found.underlay_device.as_str();
         if is_in {
@@ -199,8 +214,9 @@ fn config_path(mesh: &MeshLab) -> PathBuf {
     dir(mesh).join("redis-ha.toml")
 }
 
-fn client_address(config: &Config, mesh: &MeshLab) -> Result<IpNetwork, ServiceLabError> {
-    let underlay = mesh.lab().plan().hosts[0].underlay_address;
+/// An address of the underlay for clients, by one host's address there: the last that nobody has, in IPv6 one of few beyond what
+/// people count to. Pure.
+fn client_address(config: &Config, underlay: IpNetwork) -> Result<IpNetwork, ServiceLabError> {
     // The VIPs say how large the underlay really is; a lab's own prefix is only as wide as its hosts need.
     let network =
         config.proxies.vips.iter().find(|vip| vip.contains(underlay.ip())).copied().unwrap_or(underlay);
@@ -223,10 +239,40 @@ fn client_address(config: &Config, mesh: &MeshLab) -> Result<IpNetwork, ServiceL
         .ok_or(ServiceLabError::Full { underlay: network })
 }
 
+/// A directory for the service's files alone: they hold passwords.
+pub(crate) fn create_dir(path: &Path) -> Result<(), ServiceLabError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(file("create", path))
+}
+
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), ServiceLabError> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = fs::OpenOptions::new();
     let opened = options.write(true).create(true).truncate(true).mode(mode).open(path);
     opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(file("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
+    const MESH: &str = include_str!("../../../examples/ha-redis.toml");
+
+    #[test]
+    fn clients_have_an_address_that_nobody_has() {
+        let table = [
+            (SERVICE.to_owned(), "10.0.1.11/28", "10.0.1.254/24"),
+            (SERVICE.replace("10.0.1.100", "10.0.1.254"), "10.0.1.11/28", "10.0.1.253/24"),
+            // A VIP of another network does not say how large the underlay is.
+            (SERVICE.replace("10.0.1.100", "10.9.9.9"), "10.0.1.11/26", "10.0.1.62/26"),
+        ];
+        for (service, underlay, expected) in table {
+            let config = Config::parse(&service, Path::new("redis-ha.toml"), MESH.parse().unwrap()).unwrap();
+            let found = client_address(&config, underlay.parse().unwrap()).unwrap();
+            assert_eq!(found, expected.parse().unwrap(), "{underlay}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +11,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use ovs_mesh::link::Netns;
@@ -124,25 +127,47 @@ impl ServiceLab {
 
     /// The daemon's process, if it runs.
     pub fn pid(&self, service: &Service) -> Option<i32> {
-        let text = fs::read_to_string(self.pid_file(service)).ok()?;
-        let pid = text.trim().parse::<i32>().ok()?;
-        // A child of ours that ended is a zombie until it is waited for.
-        let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
-        (!matches!(state, 'Z' | 'X')).then_some(pid)
+        self.process(service).map(|(pid, _)| pid)
     }
 
-    /// Starts a daemon with the files that the lab has for it.
+    /// Whether the daemon was stopped (`SIGSTOP`).
+    pub(super) fn is_stopped(&self, service: &Service) -> bool {
+        self.process(service).is_some_and(|(_, state)| matches!(state, 'T' | 't'))
+    }
+
+    /// The daemon's process and its state, unless it has ended.
+    fn process(&self, service: &Service) -> Option<(i32, char)> {
+        let text = fs::read_to_string(self.pid_file(service)).ok()?;
+        let (pid, began) = text.trim().split_once(' ')?;
+        let pid = pid.parse::<i32>().ok()?;
+        // A child of ours that ended is a zombie until it is waited for.
+        let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        let (state, now) = stat(pid)?;
+        // Its number may have been given to another process.
+        (!matches!(state, 'Z' | 'X') && now == began).then_some((pid, state))
+    }
+
+    /// Starts a daemon with the files that the lab has for it; one that runs is nothing to do.
     pub fn start(&self, service: &Service, program: &Path) -> Result<(), ServiceLabError> {
+        if self.pid(service).is_some() {
+            return Ok(());
+        }
         let (netns, mut command) = self.command(service, program)?;
         let failed = |source| ServiceError::Start { service: service.clone(), source };
-        let log = File::options().create(true).append(true).open(self.log(service)).map_err(failed)?;
+        let mut log = File::options();
+        let log = log.create(true).append(true).mode(0o600).open(self.log(service)).map_err(failed)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(failed)?).stderr(log);
         command.process_group(0).current_dir("/");
-        let child = netns.run(move || command.spawn())?.map_err(failed)?;
-        let pid = self.pid_file(service);
-        fs::write(&pid, child.id().to_string()).map_err(super::file("write", &pid))
+        // Redis and Sentinel write files with passwords. The mask is that of the thread alone, which is one of its own.
+        let spawn = move || {
+            unshare(CloneFlags::CLONE_FS)?;
+            umask(Mode::from_bits_truncate(0o077));
+            command.spawn()
+        };
+        let child = netns.run(spawn)?.map_err(failed)?;
+        // It is not waited for yet: dead or alive, it has a number of its own.
+        let began = i32::try_from(child.id()).ok().and_then(stat).map(|(_, began)| began).unwrap_or_default();
+        super::write(&self.pid_file(service), &format!("{} {began}\n", child.id()), 0o600)
     }
 
     /// Sends a daemon a signal; `SIGKILL` and `SIGTERM` are waited for. One that does not run is nothing to do.
@@ -214,5 +239,32 @@ impl ServiceLab {
                 (self.host_netns(host)?, command)
             }
         })
+    }
+}
+
+/// A process' state, and when it began: with its number, that is the process (proc(5), `stat`, fields 3 and 22).
+fn stat(pid: i32) -> Option<(char, String)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name, in parentheses, which may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_its_number_and_when_it_began() {
+        let mut child = Command::new("sleep").arg("9").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let (_, began) = stat(pid).unwrap();
+        let (state, own) = stat(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(matches!(state, 'R' | 'S'), "{state}");
+        assert!(began.parse::<u64>().unwrap() >= own.parse::<u64>().unwrap());
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        child.wait().unwrap();
+        assert_eq!(stat(pid), None);
     }
 }

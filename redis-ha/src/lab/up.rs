@@ -4,22 +4,25 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::stat::{Mode, umask};
 use ovs_mesh::Topology;
 use ovs_mesh::link::{Links, set_tx_checksum};
 use ovsmesh_lab::{Lab, LabOptions, MeshLab, Progress};
 use tokio::time::sleep;
 
 use super::service::Service;
-use super::{ServiceLab, ServiceLabError, client_address, config_path, dir, file, write};
-use crate::bootstrap::bootstrap;
+use super::{ServiceLab, ServiceLabError, config_path, create_dir, dir, file, write};
+use crate::bootstrap::{bootstrap, ready};
 use crate::config::{Config, Secrets};
 use crate::proxy::ProxyView;
 use crate::render::{Layout, Place, haproxy_cfg, keepalived_conf, redis_conf, sentinel_conf};
+use crate::survey::survey;
 
 /// How long the service may take to work once all of it runs.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often all nodes are asked, and how long each may take to answer.
+const LOOK: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl ServiceLab {
     /// Builds the mesh on this machine and runs the whole service on it, with passwords of the lab's own; `program` is `redis-ha`
@@ -48,7 +51,6 @@ impl ServiceLab {
         program: &Path,
         progress: &dyn Progress,
     ) -> Result<Self, ServiceLabError> {
-        umask(Mode::from_bits_truncate(0o077));
         let lab = Self::files(mesh, config)?;
         let clients = lab.client_netns()?;
         let bridge = lab.mesh.lab().plan().underlay_bridge();
@@ -56,13 +58,10 @@ impl ServiceLab {
         // The userspace datapath sends frames on with the checksums that they came with.
         set_tx_checksum(Some(&clients), bridge, false).await?;
         let services = lab.services();
+        let mut bootstrapped = false;
         for (at, service) in services.iter().enumerate() {
             // keepalived last: a proxy gets the VIP when it can serve.
-            if let Service::Keepalived(_) = service
-                && services
-                    .get(at.wrapping_sub(1))
-                    .is_some_and(|before| !matches!(before, Service::Keepalived(_)))
-            {
+            if matches!(service, Service::Keepalived(_)) && !std::mem::replace(&mut bootstrapped, true) {
                 lab.bootstrap().await?;
             }
             lab.start(service, program)?;
@@ -76,26 +75,26 @@ impl ServiceLab {
     /// Writes all files of the service, under the lab's names and with its own passwords.
     fn files(mesh: MeshLab, mut config: Config) -> Result<Self, ServiceLabError> {
         let base = dir(&mesh);
-        fs::create_dir_all(&base).map_err(file("create", &base))?;
+        create_dir(&base)?;
         config.topology = Topology::clone(mesh.topology());
         mesh.lab().plan().underlay_interface().clone_into(&mut config.proxies.interface);
         config.secret_file = base.join("secret");
         write(&config.secret_file, &password()?, 0o600)?;
         for cluster in &mut config.clusters {
+            // The lab's clients speak plainly, and the certificate is of another machine.
+            cluster.tls = None;
             cluster.password_file = base.join(format!("password-{}", cluster.tenant));
             write(&cluster.password_file, &password()?, 0o600)?;
         }
         let path = config_path(&mesh);
         write(&path, &config.to_toml(&mesh.lab().topology_path()), 0o600)?;
-        client_address(&config, &mesh)?;
         let secrets = Secrets::read(&config)?;
         let lab = Self { mesh, config, secrets };
         for (cluster, credentials) in lab.secrets.of(&lab.config) {
             for node in lab.config.nodes(cluster) {
                 let layout = lab.layout(&Place::Node(node.ctid.clone()));
                 for dir in ["redis", "sentinel"] {
-                    let dir = layout.state.join(dir);
-                    fs::create_dir_all(&dir).map_err(file("create", &dir))?;
+                    create_dir(&layout.state.join(dir))?;
                 }
                 let redis = redis_conf(&lab.config, cluster, credentials, node, &layout);
                 write(&layout.conf.join("redis.conf"), &redis, 0o600)?;
@@ -106,7 +105,7 @@ impl ServiceLab {
         for proxy in &lab.config.proxies.hosts {
             let layout = lab.layout(&Place::Proxy(proxy.clone()));
             let Layout { conf, .. } = &layout;
-            fs::create_dir_all(conf).map_err(file("create", conf))?;
+            create_dir(conf)?;
             let haproxy = haproxy_cfg(&lab.config, &lab.secrets, proxy, &layout);
             write(&conf.join("haproxy.cfg"), &haproxy, 0o600)?;
             write(&conf.join("keepalived.conf"), &keepalived_conf(&lab.config, proxy, &layout), 0o600)?;
@@ -114,21 +113,12 @@ impl ServiceLab {
         Ok(lab)
     }
 
-    /// Waits until every tenant has one master, on every proxy the same, and one proxy has the VIPs.
+    /// Waits until clients are served: every tenant has one master, on every proxy the same, and one proxy has the VIPs.
     pub async fn ready(&self, within: Duration) -> Result<(), ServiceLabError> {
         let started = Instant::now();
         loop {
             let proxies = self.proxies().await?;
-            let missing = self.config.clusters.iter().find_map(|cluster| {
-                let masters = |proxy: &ProxyView| proxy.masters(cluster.tenant.as_str()).join(", ");
-                let bad = proxies.iter().find(|proxy| proxy.masters(cluster.tenant.as_str()).len() != 1)?;
-                let found = if bad.servers.is_none() { "no HAProxy".to_owned() } else { masters(bad) };
-                Some(format!("on {}, the masters of `{}` are: [{found}]", bad.host, cluster.tenant))
-            });
-            let holders = proxies.iter().filter(|proxy| proxy.has_vips).count();
-            let missing = missing
-                .or_else(|| (holders != 1).then(|| format!("{holders} proxies have the VIPs, not one")));
-            match missing {
+            match missing(&self.config, &proxies) {
                 None => return Ok(()),
                 Some(what) if started.elapsed() > within => {
                     return Err(ServiceLabError::NotReady { seconds: within.as_secs(), what });
@@ -137,6 +127,57 @@ impl ServiceLab {
             }
         }
     }
+}
+
+impl ServiceLab {
+    /// Waits until all is as it should be: clients are served, and every master has all of its replicas, known to a majority of
+    /// Sentinels.
+    pub async fn whole(&self, within: Duration) -> Result<(), ServiceLabError> {
+        let started = Instant::now();
+        self.ready(within).await?;
+        loop {
+            match self.wanting().await {
+                None => return Ok(()),
+                Some(what) if started.elapsed() > within => {
+                    return Err(ServiceLabError::NotReady { seconds: within.as_secs(), what });
+                }
+                Some(_) => sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// What a cluster lacks.
+    async fn wanting(&self) -> Option<String> {
+        for (cluster, credentials) in self.secrets.of(&self.config) {
+            let netns = self.config.gateway(&self.config.proxies.hosts[0], &cluster.tenant);
+            let view = survey(&self.config, cluster, credentials, &netns, PATIENCE).await;
+            if let Err(what) = ready(&view) {
+                return Some(format!("of `{}`, {what}", cluster.tenant));
+            }
+        }
+        None
+    }
+}
+
+/// What clients lack, by what the proxies see. Pure.
+fn missing(config: &Config, proxies: &[ProxyView]) -> Option<String> {
+    for tenant in config.clusters.iter().map(|cluster| cluster.tenant.as_str()) {
+        let mut agreed = None;
+        for proxy in proxies {
+            if proxy.servers.is_none() {
+                return Some(format!("HAProxy on {} does not answer", proxy.host));
+            }
+            let [master] = proxy.masters(tenant)[..] else {
+                let found = proxy.masters(tenant).join(", ");
+                return Some(format!("on {}, the masters of `{tenant}` are: [{found}]", proxy.host));
+            };
+            if *agreed.get_or_insert(master) != master {
+                return Some(format!("the proxies do not agree on the master of `{tenant}`"));
+            }
+        }
+    }
+    let holders = proxies.iter().filter(|proxy| proxy.has_vips).count();
+    (holders != 1).then(|| format!("{holders} proxies have the VIPs, not one"))
 }
 
 /// A password that nobody knows.
@@ -155,5 +196,46 @@ impl ServiceLab {
         });
         futures_util::future::try_join_all(ways).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::ServerView;
+
+    const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
+    const MESH: &str = include_str!("../../../examples/ha-redis.toml");
+
+    fn view(host: &str, has_vips: bool, up: Option<&[(&str, &str)]>) -> ProxyView {
+        let server = |(tenant, node): &(&str, &str)| ServerView {
+            tenant: (*tenant).to_owned(),
+            node: (*node).to_owned(),
+            status: "UP".to_owned(),
+        };
+        let servers = up.map(|up| up.iter().map(server).collect());
+        ProxyView { host: host.parse().unwrap(), has_vips, servers }
+    }
+
+    #[test]
+    fn what_clients_lack() {
+        let config = Config::parse(SERVICE, Path::new("redis-ha.toml"), MESH.parse().unwrap()).unwrap();
+        let both: &[_] = &[("acme", "101"), ("globex", "201")];
+        let one = || view("proxy1", true, Some(both));
+        let two = |has_vips, up| view("proxy2", has_vips, up);
+        let table = [
+            (vec![one(), two(false, Some(both))], None),
+            (vec![one(), two(true, Some(both))], Some("2 proxies have the VIPs, not one")),
+            (vec![two(false, Some(both))], Some("0 proxies have the VIPs, not one")),
+            (vec![one(), two(false, None)], Some("HAProxy on proxy2 does not answer")),
+            (vec![one(), two(false, Some(&both[..1]))], Some("on proxy2, the masters of `globex` are: []")),
+            (
+                vec![one(), two(false, Some(&[("acme", "102"), ("globex", "201")]))],
+                Some("the proxies do not agree on the master of `acme`"),
+            ),
+        ];
+        for (proxies, expected) in table {
+            assert_eq!(missing(&config, &proxies).as_deref(), expected);
+        }
     }
 }

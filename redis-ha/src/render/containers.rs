@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use ovs_mesh::HostName;
+use ovs_mesh::{Ctid, HostName};
 
 use super::{Place, RenderedFile, head};
 use crate::config::{Bytes, Cluster, Config, Node};
@@ -56,8 +56,9 @@ fn script(
     let mut text = "#!/bin/sh\n".to_owned();
     text.push_str(&head(&format!("The containers of host {host}, made with {tool}")));
     text.push_str(
-        "# Run it on the host, in the directory of all rendered files. `ovsmesh vznet install` comes first: the hook puts each container\n\
-         # on its tenant's bridge when it starts.\nset -eu\nTEMPLATE=${TEMPLATE:-debian-12-x86_64}\n",
+        "# Run it on the host, in the directory of all rendered files, as often as you like: a container that is stopped gets them anew. `ovsmesh vznet install` comes first: the hook puts each container\n\
+         # on its tenant's bridge when it starts. The template has Debian's redis-server and redis-sentinel, whose own\n\
+         # units are disabled; the container's are started here.\nset -eu\nTEMPLATE=${TEMPLATE:-debian-12-x86_64}\n",
     );
     for (cluster, node) in nodes {
         // Writing into a string cannot fail.
@@ -75,13 +76,26 @@ fn vzctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
     vzctl set {ctid} --save --ram {memory}M --swappages 0 --onboot yes --bootorder {BOOT_ORDER}
     # No address here: the tenant's network is layer 2, and the container's own file has the address.
     vzctl set {ctid} --save --netif_add eth0,,,,{bridge}
-    vzctl mount {ctid} && cp -a nodes/{ctid}/. \"/vz/root/{ctid}/\" && vzctl umount {ctid}
 fi
-vzctl status {ctid} | grep -qw running || vzctl start {ctid}
+if ! vzctl status {ctid} | grep -qw running; then
+    vzctl mount {ctid}
+    {files}
+    vzctl umount {ctid}
+    vzctl start {ctid} --wait
+fi
+vzctl exec2 {ctid} systemctl enable --now redis-ha-redis redis-ha-sentinel
 ",
         tenant = cluster.tenant,
         memory = container_memory(cluster).get() >> 20,
         bridge = bridge(config, cluster),
+        files = files_into(ctid),
+    )
+}
+
+/// Puts a node's files into its container, as root's; the directories that are there stay as they are, `/` among them.
+fn files_into(ctid: &Ctid) -> String {
+    format!(
+        "tar -C nodes/{ctid} --owner=0 --group=0 -cf - . | tar -C \"/vz/root/{ctid}\" --no-overwrite-dir -xpf -"
     )
 }
 
@@ -96,14 +110,20 @@ fn prlctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
     prlctl create {name} --vmtype ct --ostemplate \"$TEMPLATE\"{uuid}
     prlctl set {name} --hostname {tenant}-{ctid} --memsize {memory}M --swappages 0 --autostart on --autostart-delay 0
     prlctl set {name} --device-add net --ifname eth0 --network {bridge} --ipadd {address}
-    prlctl mount {name} && cp -a nodes/{ctid}/. \"/vz/root/{ctid}/\" && prlctl umount {name}
 fi
-prlctl status {name} | grep -qw running || prlctl start {name}
+if ! prlctl status {name} | grep -qw running; then
+    prlctl mount {name}
+    {files}
+    prlctl umount {name}
+    prlctl start {name} --wait
+fi
+prlctl exec {name} systemctl enable --now redis-ha-redis redis-ha-sentinel
 ",
         tenant = cluster.tenant,
         memory = container_memory(cluster).get() >> 20,
         bridge = bridge(config, cluster),
         address = address(config, cluster, node),
+        files = files_into(ctid),
     )
 }
 

@@ -15,7 +15,8 @@ const CLIENT: &str =
 
 /// The configuration of a node's Redis.
 ///
-/// Start it with `--replicaof 127.0.0.1 1` after the file: no node ever begins as a master.
+/// Start it with `--replicaof 127.0.0.1 1` after the file, where the cluster [`starts_as_replica`](Cluster::starts_as_replica): no node
+/// ever begins as a master.
 pub fn redis_conf(
     config: &Config,
     cluster: &Cluster,
@@ -23,26 +24,9 @@ pub fn redis_conf(
     node: Node<'_>,
     layout: &Layout,
 ) -> String {
-    let Cluster { tenant, max_memory, eviction, persistence, nodes, profile, .. } = cluster;
+    let Cluster { tenant, max_memory, eviction, nodes, profile, .. } = cluster;
     let first = config.nodes(cluster).next();
     let mut text = head(&format!("Redis of tenant {tenant}, node {} on host {}", node.ctid, node.host));
-    let keep = match persistence {
-        Persistence::None => {
-            "# Nothing is kept on disk. A node that restarts is empty; it is never a master by itself (see the unit), so it\n\
-             # fetches the data from the master and never hands its emptiness to others.\n\
-             save \"\"\nappendonly no\n"
-        }
-        Persistence::Rdb => {
-            "# A snapshot after 5 minutes with a change, or 1 minute with 10000.\n\
-             save 300 1 60 10000\nappendonly no\n"
-        }
-        Persistence::Aof => {
-            "# Each write is on disk within a second.\n\
-             appendonly yes\nappendfsync everysec\nsave \"\"\n\
-             # The disk is not waited for while the file is rewritten: a stall would look like a dead master.\n\
-             no-appendfsync-on-rewrite yes\n"
-        }
-    };
     let dir = layout.state.join("redis");
     // Writing into a string cannot fail.
     let _ = write!(
@@ -79,16 +63,15 @@ repl-diskless-sync-delay 0
 repl-backlog-size 16mb
 # Replication that says nothing for this long is dead (default 60 s).
 repl-timeout 10
-# 0: a new master serves before its replicas are back. That a master which nobody follows takes no writes is the agent's to
-# see, in {freshness} rather than in whole seconds. Measured: min-replicas-to-write 1 with a lag of 2 s lost as much in a partition,
-# and stopped all writes for 10 s when an old master came back.
+# 0: a new master serves before its replicas are back.{gate}
 min-replicas-to-write 0
 # `no` would make the replicas of a master that came back as a replica ask it again without a pause, each some hundred times a second.
 # Seen. No client reaches a replica.
 replica-serve-stale-data yes
 replica-read-only yes
-# How often the server looks after its own: 10 is the default; clients of dead proxies are found by this.
+# How many seconds a connection may be silent before it is probed: those of dead proxies are found by this, within twice that.
 tcp-keepalive 15
+# A client may be silent for as long as it likes.
 timeout 0
 maxclients 10000
 # A replica that falls behind is cut off before its buffer takes the memory of the {others} others.
@@ -98,15 +81,23 @@ shutdown-timeout 2
 ",
         ip = node.ip,
         dir = dir.display(),
+        keep = keep(cluster),
         client = digest(&credentials.client),
         operator = digest(&credentials.operator),
         master = credentials.operator.expose(),
         memory = max_memory.get(),
         policy = eviction.as_str(),
         others = nodes.len() - 1,
-        freshness = match profile.pace().watch {
-            Watch::Agent { freshness, .. } => format!("{} ms", freshness.as_millis()),
-            Watch::Role { .. } => "no time: this profile has no agent".to_owned(),
+        gate = match profile.pace().watch {
+            Watch::Agent { freshness, .. } => format!(
+                " That a master which nobody follows takes no writes is the agent's to
+# see, in {} ms rather than in whole seconds. Measured: min-replicas-to-write 1 with a lag of 2 s lost as much in a partition,
+# and stopped all writes for 10 s when an old master came back.",
+                freshness.as_millis()
+            ),
+            Watch::Role { .. } => {
+                " A master which nobody follows takes writes all the same, and they are lost: to compare with.".to_owned()
+            }
         },
     );
     if let (Watch::Role { .. }, Some(first)) = (profile.pace().watch, first)
@@ -119,6 +110,32 @@ shutdown-timeout 2
         );
     }
     text
+}
+
+/// What is kept on disk.
+fn keep(cluster: &Cluster) -> &'static str {
+    match cluster.persistence {
+        Persistence::None => {
+            if cluster.starts_as_replica() {
+                "# Nothing is kept on disk. A node that restarts is empty; it is never a master by itself (see the unit), so it\n\
+                 # fetches the data from the master and never hands its emptiness to others.\n\
+                 save \"\"\nappendonly no\n"
+            } else {
+                "# Nothing is kept on disk. A master that restarts before the Sentinels see it is empty, and so are its replicas then.\n\
+                 save \"\"\nappendonly no\n"
+            }
+        }
+        Persistence::Rdb => {
+            "# A snapshot after 5 minutes with a change, or 1 minute with 10000.\n\
+             save 300 1 60 10000\nappendonly no\n"
+        }
+        Persistence::Aof => {
+            "# Each write is on disk within a second, or, while the file is rewritten, within about 30.\n\
+             appendonly yes\nappendfsync everysec\nsave \"\"\n\
+             # The disk is not waited for while the file is rewritten: a stall would look like a dead master.\n\
+             no-appendfsync-on-rewrite yes\n"
+        }
+    }
 }
 
 /// A password as Redis keeps it.

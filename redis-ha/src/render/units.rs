@@ -31,8 +31,9 @@ Group=redis
 UMask=0077
 StateDirectory=redis-ha/redis
 StateDirectoryMode=0700
-# --replicaof: no node begins as a master. One that restarts follows nobody until the Sentinels give it a master: an empty one cannot
-# wipe its replicas, and one that was replaced meanwhile takes no writes. (The first master of all is made by `redis-ha bootstrap`.)
+# The file holds a password, and whoever copied it here may not have known who redis is. (+: as root.)
+ExecStartPre=+/bin/chgrp redis {conf}
+{why}
 ExecStart=/usr/bin/redis-server {conf}{replica}
 LimitNOFILE=65536
 OOMScoreAdjust=-600
@@ -47,6 +48,13 @@ WantedBy=multi-user.target
         tenant = cluster.tenant,
         conf = layout.conf.join("redis.conf").display(),
         replica = if cluster.starts_as_replica() { " --replicaof 127.0.0.1 1" } else { "" },
+        why = if cluster.starts_as_replica() {
+            "\
+# --replicaof: no node begins as a master. One that restarts follows nobody until the Sentinels give it a master: an empty one cannot
+# wipe its replicas, and one that was replaced meanwhile takes no writes. (The first master of all is made by `redis-ha bootstrap`.)"
+        } else {
+            "# As the article has it: an old master comes back as a master, until the Sentinels demote it. To compare with."
+        },
         restart = cluster.profile.pace().restart.as_secs_f64(),
     );
     text
@@ -70,6 +78,7 @@ UMask=0077
 StateDirectory=redis-ha/sentinel
 StateDirectoryMode=0700
 # Sentinel's state lives in its configuration: what is rendered is only what it begins with, and never replaces it.
+ExecStartPre=+/bin/chgrp redis {conf}
 ExecStartPre=/bin/sh -c '[ -e {live} ] || install -m 600 {conf} {live}'
 ExecStart=/usr/bin/redis-sentinel {live}
 Restart=always

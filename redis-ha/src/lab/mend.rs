@@ -1,0 +1,133 @@
+//! What a drill breaks of a lab's underlay, and all of a lab made whole again.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use ovs_mesh::link::Links;
+use ovs_mesh::{Datapath, Host, HostName};
+use ovsmesh_lab::HostPlan;
+
+use super::{Service, ServiceLab, ServiceLabError, create_dir};
+use crate::render::Place;
+
+/// The second bridge of an underlay that is cut in two.
+const OTHER_SIDE: &str = "otherside";
+/// The cookie of the flows that cut hosts from each other, by which they are found again.
+const COOKIE: &str = "0x7265646973";
+/// How many seconds a host's `ovs-vswitchd` may take to take a flow.
+const TIMEOUT: &str = "--timeout=10";
+
+impl ServiceLab {
+    /// Makes whole what a drill has broken, also one that was interrupted: the underlay's cables and bridges, flows that cut hosts
+    /// off, daemons that were stopped, and those that do not run. What it did, in words; a lab that is whole is not touched.
+    pub async fn mend(&self, program: &Path) -> Result<Vec<String>, ServiceLabError> {
+        let mut done = self.rejoin().await?;
+        if self.mesh.topology().datapath() == Datapath::Netdev {
+            for host in &self.mesh.lab().plan().hosts {
+                let cookie = format!("cookie={COOKIE}/-1");
+                let dumped = ofctl(host, &["dump-flows", &bridge(host), &cookie])?;
+                if dumped.contains("actions=") {
+                    ofctl(host, &["del-flows", &bridge(host), &cookie])?;
+                    done.push(format!("{} reaches all hosts again", host.name));
+                }
+            }
+        }
+        for service in self.services() {
+            if self.is_stopped(&service) {
+                self.signal(&service, Signal::SIGCONT)?;
+                done.push(format!("{service} goes on"));
+            } else if self.pid(&service).is_none() {
+                if let Service::Redis(ctid) = &service {
+                    create_dir(&self.layout(&Place::Node(ctid.clone())).state.join("redis"))?;
+                }
+                self.start(&service, program)?;
+                done.push(format!("{service} is started"));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Puts all hosts but those on a bridge of their own.
+    pub(crate) async fn split(&self, stay: &[&HostName]) -> Result<(), ServiceLabError> {
+        let links = Links::open_in(&self.client_netns()?)?;
+        let plan = self.mesh.lab().plan();
+        if links.get(OTHER_SIDE).await?.is_none() {
+            links.create_bridge(OTHER_SIDE).await?;
+        }
+        links.set_mtu(OTHER_SIDE, plan.underlay_mtu).await?;
+        links.set_up(OTHER_SIDE).await?;
+        for host in plan.hosts.iter().filter(|host| !stay.contains(&&host.name)) {
+            links.set_master(host.underlay_device.as_str(), Some(OTHER_SIDE)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the underlay one again, with all cables in.
+    pub(crate) async fn rejoin(&self) -> Result<Vec<String>, ServiceLabError> {
+        let links = Links::open_in(&self.client_netns()?)?;
+        let plan = self.mesh.lab().plan();
+        let all = links.list().await?;
+        let bridge = all.iter().find(|link| link.name == plan.underlay_bridge()).map(|link| link.index);
+        let mut done = Vec::new();
+        for host in &plan.hosts {
+            let device = host.underlay_device.as_str();
+            let found = all.iter().find(|link| link.name == device);
+            if found.is_none_or(|link| link.master != bridge || !link.up) {
+                links.set_master(device, Some(plan.underlay_bridge())).await?;
+                links.set_up(device).await?;
+                done.push(format!("{} is joined to the underlay", host.name));
+            }
+        }
+        if links.delete(OTHER_SIDE).await? {
+            done.push("the underlay is one again".to_owned());
+        }
+        Ok(done)
+    }
+
+    /// Cuts one host from some others, or no longer: flows on the underlay's bridges drop what comes from the other side.
+    ///
+    /// These bridges are there on the userspace datapath alone.
+    pub(crate) fn cut_pairs(
+        &self,
+        one: &HostName,
+        others: &[HostName],
+        is_cut: bool,
+    ) -> Result<(), ServiceLabError> {
+        let address = |host: &HostName| self.mesh.topology().host(host).map(Host::underlay_ip);
+        for other in others {
+            for (at, from) in [(one, other), (other, one)] {
+                let (Some(host), Some(from)) = (self.mesh.lab().plan().host(at), address(from)) else {
+                    return Err(ServiceLabError::NoHost { host: at.clone() });
+                };
+                let matched = match from {
+                    IpAddr::V4(from) => format!("ip,nw_src={from}"),
+                    IpAddr::V6(from) => format!("ipv6,ipv6_src={from}"),
+                };
+                if is_cut {
+                    let flow = format!("cookie={COOKIE},priority=60000,{matched},actions=drop");
+                    ofctl(host, &["add-flow", &bridge(host), &flow])?;
+                } else {
+                    ofctl(host, &["del-flows", &bridge(host), &format!("cookie={COOKIE}/-1,{matched}")])?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A host's bridge on the underlay, by its control socket.
+fn bridge(host: &HostPlan) -> String {
+    format!("unix:{}", host.dir.join("br-phy.mgmt").display())
+}
+
+fn ofctl(host: &HostPlan, words: &[&str]) -> Result<String, ServiceLabError> {
+    let failed = |reason: String| ServiceLabError::Flow { host: host.name.clone(), reason };
+    let output = Command::new("ovs-ofctl").arg(TIMEOUT).args(words).output();
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
