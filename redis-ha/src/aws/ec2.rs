@@ -152,12 +152,21 @@ impl Ec2 {
         Self { http: Http::new(TIMEOUT), endpoint, region, chain }
     }
 
-    /// One interface.
-    pub fn interface(&mut self, imds: &mut Imds, id: &InterfaceId) -> Result<NetworkInterface, Ec2Error> {
-        let query = Query::new("DescribeNetworkInterfaces").with_list("NetworkInterfaceId", [id]);
-        let found = self.ask(imds, &query, answer::network_interfaces)?;
-        let own = found.into_iter().find(|interface| interface.id == *id);
-        own.ok_or_else(|| Ec2Error::Unknown { object: id.to_string() })
+    /// One interface of this machine's, which must be there, and those of some others that are.
+    pub fn interfaces(
+        &mut self,
+        imds: &mut Imds,
+        own: &InterfaceId,
+        others: &[InterfaceId],
+    ) -> Result<(NetworkInterface, Vec<NetworkInterface>), Ec2Error> {
+        // By a filter: asked for by its name, an interface that is gone (a peer's that has failed, say) is an error.
+        let interfaces = std::iter::once(own).chain(others.iter().filter(|other| *other != own));
+        let query =
+            Query::new("DescribeNetworkInterfaces").with_filter(1, "network-interface-id", interfaces);
+        let mut found = self.ask(imds, &query, answer::network_interfaces)?;
+        let at = found.iter().position(|interface| interface.id == *own);
+        let at = at.ok_or_else(|| Ec2Error::Unknown { object: own.to_string() })?;
+        Ok((found.swap_remove(at), found))
     }
 
     /// The interfaces of a subnet that hold any of some addresses.

@@ -7,7 +7,7 @@ use ipnetwork::Ipv4Network;
 use ureq::http::Request;
 
 use super::http::{Answer, Http};
-use super::{Endpoint, HttpError, InterfaceId, Region, SubnetId};
+use super::{Endpoint, HttpError, InterfaceId, Region};
 
 /// It answers within milliseconds or not at all (the first answer may take one retransmitted packet).
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,8 +57,6 @@ pub struct MetadataInterface {
     pub device: u32,
     /// Its identifier.
     pub id: InterfaceId,
-    /// Its subnet.
-    pub subnet: SubnetId,
     /// Its subnet's addresses.
     pub cidr: Ipv4Network,
 }
@@ -103,7 +101,6 @@ impl Imds {
             interfaces.push(MetadataInterface {
                 device: self.value(&at("device-number"), "number")?,
                 id: self.value(&at("interface-id"), "network interface")?,
-                subnet: self.value(&at("subnet-id"), "subnet")?,
                 cidr: self.value(&at("subnet-ipv4-cidr-block"), "block of addresses")?,
                 mac,
             });

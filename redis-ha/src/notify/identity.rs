@@ -3,15 +3,13 @@
 use std::net::Ipv4Addr;
 
 use super::VipMode;
-use crate::aws::{InterfaceId, MetadataInterface, SubnetId};
+use crate::aws::{InterfaceId, MetadataInterface};
 
 /// This machine, as EC2 knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The interface.
     pub interface: InterfaceId,
-    /// Its subnet, once it is known.
-    pub subnet: Option<SubnetId>,
     /// Its MAC address, where the instance metadata is to confirm what was done.
     pub mac: Option<String>,
 }
@@ -69,7 +67,6 @@ mod tests {
             mac: format!("02:00:00:00:00:0{device}"),
             device,
             id: format!("eni-0000000{device}").parse().unwrap(),
-            subnet: format!("subnet-0000000{device}").parse().unwrap(),
             cidr: cidr.parse().unwrap(),
         }
     }

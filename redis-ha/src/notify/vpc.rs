@@ -180,15 +180,11 @@ impl Vpc {
             return Ok(identity.clone());
         }
         let identity = match &self.choice {
-            InterfaceChoice::Id(id) => Identity { interface: id.clone(), subnet: None, mac: None },
+            InterfaceChoice::Id(id) => Identity { interface: id.clone(), mac: None },
             InterfaceChoice::BySubnet => {
                 let interfaces = self.imds.interfaces()?;
                 let found = select(&interfaces, addresses, &self.mode)?;
-                Identity {
-                    interface: found.id.clone(),
-                    subnet: Some(found.subnet.clone()),
-                    mac: Some(found.mac.clone()),
-                }
+                Identity { interface: found.id.clone(), mac: Some(found.mac.clone()) }
             }
         };
         Ok(self.identities.entry(key).insert_entry(identity).get().clone())
@@ -208,22 +204,17 @@ impl Vpc {
         identity: &Identity,
         peers: &[InterfaceId],
     ) -> Result<Outcome<Taking>, VpcError> {
-        let Identity { interface, subnet, mac } = identity;
+        let Identity { interface, mac } = identity;
         let (ec2, imds) = self.services()?;
-        let missing = if let Some(subnet) = subnet {
-            missing(addresses, interface, &ec2.holders(imds, subnet, addresses)?, peers)?
-        } else {
-            let own = ec2.interface(imds, interface)?;
-            let subnet = own.subnet.clone();
-            let mut lacking = missing(addresses, interface, &[own], peers)?;
-            if !lacking.is_empty() && !peers.is_empty() {
-                lacking = missing(addresses, interface, &ec2.holders(imds, &subnet, addresses)?, peers)?;
-            }
-            for identity in self.identities.values_mut().filter(|known| known.interface == *interface) {
-                identity.subnet = Some(subnet.clone());
-            }
-            lacking
-        };
+        let (own, others) = ec2.interfaces(imds, interface, peers)?;
+        let missing: Vec<Ipv4Addr> =
+            addresses.iter().copied().filter(|address| !own.holds(*address)).collect();
+        let is_with_peer = |address: &Ipv4Addr| others.iter().any(|peer| peer.holds(*address));
+        if !peers.is_empty() && !missing.iter().all(is_with_peer) {
+            // Nobody's, or somebody else's.
+            refuse_others(&missing, &ec2.holders(imds, &own.subnet, &missing)?, peers)?;
+        }
+        refuse_primary(&missing, &others)?;
         if !missing.is_empty() {
             return Ok(Outcome::Elsewhere(Taking::Addresses(missing)));
         }
@@ -242,7 +233,7 @@ impl Vpc {
         let interface = &identity.interface;
         let is_receiving = self.receiving.contains(interface);
         let (ec2, imds) = self.services()?;
-        if !is_receiving && ec2.interface(imds, interface)?.source_dest_check {
+        if !is_receiving && ec2.interfaces(imds, interface, &[])?.0.source_dest_check {
             return Err(VpcError::SourceDestCheck { interface: interface.clone() });
         }
         let missing = unled(addresses, interface, &ec2.route_tables(imds, tables)?)?;
@@ -272,26 +263,30 @@ fn destination(address: Ipv4Addr) -> String {
     format!("{address}/32")
 }
 
-/// Which addresses are not with an interface; an error where one may not be taken from who has it.
-fn missing(
-    addresses: &[Ipv4Addr],
-    interface: &InterfaceId,
-    holders: &[NetworkInterface],
-    peers: &[InterfaceId],
-) -> Result<Vec<Ipv4Addr>, VpcError> {
-    let is_ours = |address: Ipv4Addr| holders.iter().any(|one| one.id == *interface && one.holds(address));
-    let missing: Vec<Ipv4Addr> = addresses.iter().copied().filter(|address| !is_ours(*address)).collect();
-    for address in &missing {
-        let Some(holder) = holders.iter().find(|holder| holder.holds(*address)) else { continue };
-        let (address, id) = (*address, holder.id.clone());
-        if holder.addresses.iter().any(|held| held.address == address && held.is_primary) {
-            return Err(VpcError::Primary { address, holder: id });
-        }
-        if !peers.is_empty() && !peers.contains(&id) {
-            return Err(VpcError::Foreign { address, holder: id });
+/// An error where an address is an interface's own.
+fn refuse_primary(addresses: &[Ipv4Addr], holders: &[NetworkInterface]) -> Result<(), VpcError> {
+    for holder in holders {
+        let mut own = holder.addresses.iter().filter(|held| held.is_primary).map(|held| held.address);
+        if let Some(address) = own.find(|address| addresses.contains(address)) {
+            return Err(VpcError::Primary { address, holder: holder.id.clone() });
         }
     }
-    Ok(missing)
+    Ok(())
+}
+
+/// An error where an address is with somebody whom it may not be taken from.
+fn refuse_others(
+    addresses: &[Ipv4Addr],
+    holders: &[NetworkInterface],
+    peers: &[InterfaceId],
+) -> Result<(), VpcError> {
+    refuse_primary(addresses, holders)?;
+    for holder in holders.iter().filter(|holder| !peers.contains(&holder.id)) {
+        if let Some(address) = addresses.iter().copied().find(|address| holder.holds(*address)) {
+            return Err(VpcError::Foreign { address, holder: holder.id.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Which routes do not lead to an interface; an error where there is none.
@@ -338,20 +333,18 @@ mod tests {
 
     #[test]
     fn an_address_is_taken_from_a_peer_alone() {
-        let (ours, peer) = (id("eni-00000001"), id("eni-00000002"));
-        let look =
-            |holders: &[NetworkInterface], peers: &[InterfaceId]| missing(&[VIP], &ours, holders, peers);
-        assert_eq!(look(&[], &[]).unwrap(), [VIP]);
-        assert!(look(&[holder("eni-00000001", false)], &[]).unwrap().is_empty());
-        assert_eq!(look(&[holder("eni-00000002", false)], &[]).unwrap(), [VIP]);
-        assert_eq!(look(&[holder("eni-00000002", false)], std::slice::from_ref(&peer)).unwrap(), [VIP]);
-        let foreign = look(&[holder("eni-00000003", false)], &[peer]).unwrap_err();
+        let peers = [id("eni-00000002")];
+        let refuse =
+            |interface: &str, is_primary| refuse_others(&[VIP], &[holder(interface, is_primary)], &peers);
+        assert!(refuse_others(&[VIP], &[], &peers).is_ok());
+        assert!(refuse("eni-00000002", false).is_ok());
+        let foreign = refuse("eni-00000003", false).unwrap_err();
         assert_eq!(
             foreign.to_string(),
             "10.0.1.100 belongs to eni-00000003, which is none of the interfaces that it may be taken from"
         );
-        let primary = look(&[holder("eni-00000002", true)], &[]);
-        assert!(matches!(primary, Err(VpcError::Primary { .. })), "{primary:?}");
+        let primary = refuse("eni-00000002", true).unwrap_err();
+        assert_eq!(primary.to_string(), "10.0.1.100 is the primary address of eni-00000002");
     }
 
     #[test]

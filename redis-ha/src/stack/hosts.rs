@@ -75,6 +75,8 @@ pub(super) fn resources(
                 "LaunchTemplateId": { "Ref": "LaunchTemplate" },
                 "Version": { "Fn::GetAtt": ["LaunchTemplate", "LatestVersionNumber"] },
             },
+            "ImageId": { "Ref": "ImageId" },
+            "KeyName": { "Ref": "KeyName" },
             "InstanceType": { "Ref": if is_proxy { "ProxyInstanceType" } else { "RedisInstanceType" } },
             "NetworkInterfaces": [{ "DeviceIndex": "0", "NetworkInterfaceId": { "Ref": format!("{logical}Interface") } }],
             "PlacementGroupName": { "Ref": "Spread" },

@@ -81,8 +81,6 @@ pub(super) fn resources(topology: &Topology, options: &StackOptions) -> Vec<(Str
                 "Type": "AWS::EC2::LaunchTemplate",
                 "Properties": {
                     "LaunchTemplateData": {
-                        "ImageId": { "Ref": "ImageId" },
-                        "KeyName": { "Ref": "KeyName" },
                         // Whoever makes a host's service ask for an address cannot ask for its credentials.
                         "MetadataOptions": { "HttpTokens": "required", "HttpPutResponseHopLimit": 1 },
                     }

@@ -69,7 +69,7 @@ fn outputs(topology: &Topology, options: &StackOptions) -> Value {
         let logical = logical_name(name);
         let address = json!({ "Fn::GetAtt": [format!("{logical}Interface"), "PrimaryPrivateIpAddress"] });
         output(format!("{logical}Address"), format!("underlay_ip of {name}"), address);
-        let public = json!({ "Fn::GetAtt": [format!("{logical}PublicAddress"), "PublicIp"] });
+        let public = json!({ "Ref": format!("{logical}PublicAddress") });
         output(format!("{logical}PublicAddress"), format!("Where to log in to {name}"), public);
         if options.proxies.contains(name) {
             let interface = json!({ "Ref": format!("{logical}Interface") });

@@ -64,7 +64,8 @@ fn words_that_are_no_notice_and_names_without_a_vip_are_usage() {
 #[test]
 fn another_interfaces_own_address_is_not_taken() {
     let fake = Fake::new();
-    let ended = once(notify(&fake).args(["--vip", "VI_1=10.0.1.99"]), "MASTER");
+    let vip = ["--vip", "VI_1=10.0.1.99"];
+    let ended = once(notify(&fake).args(vip).args(["--peer", ENI_B]), "MASTER");
     assert_eq!(ended.code, Some(1));
     assert_eq!(
         ended.stderr,
@@ -72,7 +73,7 @@ fn another_interfaces_own_address_is_not_taken() {
     );
     assert_eq!(fake.called("AssignPrivateIpAddresses"), 0);
     // Where it is not looked for, EC2 says no.
-    let ended = once(given(&fake).args(["--vip", "VI_1=10.0.1.99"]), "MASTER");
+    let ended = once(notify(&fake).args(vip), "MASTER");
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("was refused: InvalidParameterValue: [10.0.1.99]"), "{}", ended.stderr);
 }
@@ -93,6 +94,11 @@ fn an_address_is_taken_from_named_peers_alone() {
     }
     assert_eq!((fake.called("AssignPrivateIpAddresses"), fake.holder(VIP)), (0, Some(ENI_OTHER)));
     fake.state().give(VIP, ENI_B);
+    let ended = once(given(&fake).args(VIP_ARGUMENTS).args(["--peer", ENI_B]), "MASTER");
+    assert_eq!((ended.code, fake.holder(VIP)), (Some(0), Some(ENI_A)), "{}", ended.stderr);
+    // A peer that is gone does not keep it, and nobody's is free.
+    fake.state().enis.retain(|eni| eni.id != ENI_B);
+    fake.state().eni(ENI_A).secondary.clear();
     let ended = once(given(&fake).args(VIP_ARGUMENTS).args(["--peer", ENI_B]), "MASTER");
     assert_eq!((ended.code, fake.holder(VIP)), (Some(0), Some(ENI_A)), "{}", ended.stderr);
     fake.assert_no_offence();
@@ -191,7 +197,7 @@ fn an_interface_that_is_not_there_is_told() {
     command.envs([("AWS_ACCESS_KEY_ID", "AKIAUSER"), ("AWS_SECRET_ACCESS_KEY", "user/secret")]);
     let ended = once(command.args(VIP_ARGUMENTS), "MASTER");
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("InvalidNetworkInterfaceID.NotFound"), "{}", ended.stderr);
+    assert_eq!(ended.stderr, "error: EC2 knows no eni-0000dead\n");
 }
 
 #[test]

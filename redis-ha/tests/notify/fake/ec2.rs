@@ -193,6 +193,7 @@ fn describe_interfaces(state: &State, parameters: &mut Parameters) -> Result<Str
         let Some(name) = parameters.remove(&format!("Filter.{number}.Name")) else { break };
         let values = list(parameters, &format!("Filter.{number}.Value"));
         match name.as_str() {
+            "network-interface-id" => found.retain(|eni| values.iter().any(|value| value == eni.id)),
             "subnet-id" => found.retain(|eni| values.iter().any(|value| value == eni.subnet)),
             "addresses.private-ip-address" => found.retain(|eni| {
                 let held = eni.secondary.keys().chain([&eni.primary]);

@@ -74,7 +74,6 @@ fn value(state: &State, enis: &[&str], item: &str) -> Option<String> {
     match item {
         "device-number" => Some(eni.device.to_string()),
         "interface-id" => Some(eni.id.to_owned()),
-        "subnet-id" => Some(eni.subnet.to_owned()),
         "subnet-ipv4-cidr-block" => Some(state.subnets[eni.subnet].to_string()),
         "local-ipv4s" => {
             let now = Instant::now();
