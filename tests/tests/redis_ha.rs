@@ -180,9 +180,10 @@ async fn ten_tenants_fail_over_alone() {
 
 /// A mesh of the example's hosts, and a service, of that many tenants with the same addresses.
 fn tenants(number: usize) -> (String, String) {
-    let (mut mesh, _) = MESH.split_once("[[tenant]]").map(|(hosts, rest)| (hosts.to_owned(), rest)).unwrap();
+    let (mut mesh, _) =
+        MESH.split_once("[[tenant]]").map(|(hosts, rest)| (hosts.to_owned(), rest)).expect("the example");
     let (mut config, _) =
-        SERVICE.split_once("[[cluster]]").map(|(head, rest)| (head.to_owned(), rest)).unwrap();
+        SERVICE.split_once("[[cluster]]").map(|(head, rest)| (head.to_owned(), rest)).expect("the example");
     for tenant in 0..number {
         let container = |node: usize| {
             format!(
@@ -197,14 +198,14 @@ fn tenants(number: usize) -> (String, String) {
              \"192.168.10.4\", proxy2 = \"192.168.10.5\" }}\ncontainers = [{containers}]",
             tenant + 1
         )
-        .unwrap();
+        .expect("a string");
         writeln!(
             config,
             "[[cluster]]\ntenant = \"tenant{tenant}\"\nlisten = \"10.0.1.100:{}\"\nmax_memory = \"16MiB\"\npersistence = \
              \"none\"\npassword_file = \"x{tenant}\"",
             7000 + tenant
         )
-        .unwrap();
+        .expect("a string");
     }
     (mesh, config)
 }
@@ -264,7 +265,7 @@ fn scan(netns: &Netns, hosts: &[IpAddr], ports: &[u16]) -> Vec<SocketAddr> {
     netns
         .run(|| {
             std::thread::scope(|threads| {
-                let parts: Vec<_> = targets
+                let scans: Vec<_> = targets
                     .chunks(targets.len().div_ceil(8).max(1))
                     .map(|part| {
                         // A thread begins in the namespace of the one that starts it.
@@ -273,7 +274,7 @@ fn scan(netns: &Netns, hosts: &[IpAddr], ports: &[u16]) -> Vec<SocketAddr> {
                         })
                     })
                     .collect();
-                parts.into_iter().flat_map(|part| part.join().expect("a scan")).collect()
+                scans.into_iter().flat_map(|scan| scan.join().expect("a scan")).collect()
             })
         })
         .expect("the container's namespace")
