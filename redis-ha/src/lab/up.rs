@@ -54,7 +54,13 @@ impl ServiceLab {
         let lab = Self::files(mesh, config)?;
         let clients = lab.client_netns()?;
         let bridge = lab.mesh.lab().plan().underlay_bridge();
-        Links::open_in(&clients)?.add_address(bridge, lab.client_address()?).await?;
+        let links = Links::open_in(&clients)?;
+        // A bridge has the lowest Ethernet address of its ports unless it was given one: each cut of the underlay would give the
+        // clients another, and the proxies would answer the one before for as long as they remember it.
+        if let Some(mac) = links.get(bridge).await?.and_then(|link| link.mac) {
+            links.set_mac(bridge, mac).await?;
+        }
+        links.add_address(bridge, lab.client_address()?).await?;
         // The userspace datapath sends frames on with the checksums that they came with.
         set_tx_checksum(Some(&clients), bridge, false).await?;
         let services = lab.services();
