@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ovs_mesh::Topology;
-use ovs_mesh::link::{Links, set_tx_checksum};
+use ovs_mesh::link::{Links, Netns, set_tx_checksum};
 use ovsmesh_lab::{Lab, LabOptions, MeshLab, Progress};
 use tokio::time::sleep;
 
@@ -54,9 +54,18 @@ impl ServiceLab {
         let lab = Self::files(mesh, config)?;
         let clients = lab.client_netns()?;
         let bridge = lab.mesh.lab().plan().underlay_bridge();
-        Links::open_in(&clients)?.add_address(bridge, lab.client_address()?).await?;
+        let links = Links::open_in(&clients)?;
+        // A bridge has the lowest Ethernet address of its ports unless it was given one: each cut of the underlay would give the
+        // clients another, and the proxies would answer the one before for as long as they remember it.
+        if let Some(mac) = links.get(bridge).await?.and_then(|link| link.mac) {
+            links.set_mac(bridge, mac).await?;
+        }
+        links.add_address(bridge, lab.client_address()?).await?;
         // The userspace datapath sends frames on with the checksums that they came with.
         set_tx_checksum(Some(&clients), bridge, false).await?;
+        for host in &lab.mesh.lab().plan().hosts {
+            one_answer(&Netns::open(&host.netns)?)?;
+        }
         let services = lab.services();
         let mut bootstrapped = false;
         for (at, service) in services.iter().enumerate() {
@@ -178,6 +187,15 @@ fn missing(config: &Config, proxies: &[ProxyView]) -> Option<String> {
     }
     let holders = proxies.iter().filter(|proxy| proxy.has_vips).count();
     (holders != 1).then(|| format!("{holders} proxies have the VIPs, not one"))
+}
+
+/// Lets the kernel of a host answer ARP by the device alone that has the address (ip-sysctl, `arp_ignore`).
+///
+/// On the userspace datapath the address is `br-phy`'s, and packets pass the kernel's `eth0` first, which would answer as well. Whoever
+/// asks keeps one of both; what is sent to `eth0` never reaches a socket that is bound to `br-phy`, as keepalived's is.
+fn one_answer(netns: &Netns) -> Result<(), ServiceLabError> {
+    let path = Path::new("/proc/sys/net/ipv4/conf/all/arp_ignore");
+    netns.run(|| fs::write(path, "1"))?.map_err(file("write", path))
 }
 
 /// A password that nobody knows.
