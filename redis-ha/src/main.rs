@@ -35,7 +35,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the VIP lead to this instance while keepalived is master, on AWS
-    Notify(command::notify::Notify),
+    Notify(Box<command::notify::Notify>),
     /// The AWS side as code
     Stack(command::stack::Stack),
 }
@@ -43,7 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let Args { global: _, command } = Args::parse();
     match command {
-        Command::Notify(notify) => command::notify::run(notify),
+        Command::Notify(notify) => command::notify::run(*notify),
         Command::Stack(stack) => command::stack::run(stack),
     }
 }

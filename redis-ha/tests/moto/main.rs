@@ -197,9 +197,9 @@ fn a_stack_fills_the_files_and_its_address_moves() {
     let (mesh, service) = (moto.file("mesh.toml"), moto.file("redis-ha.toml"));
     std::fs::copy(topology_file(), &mesh).unwrap();
     std::fs::write(&service, "# ours\n[proxy]\n").unwrap();
-    let mut fill = Command::new(env!("CARGO_BIN_EXE_redis-ha"));
-    fill.env_clear().args(["stack", "fill", "--outputs"]).arg(&file).arg("--topology").arg(&mesh);
-    assert_eq!(output(fill.arg("--service").arg(&service)), "");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_redis-ha"));
+    program.env_clear().args(["stack", "fill", "--outputs"]).arg(&file).arg("--topology").arg(&mesh);
+    assert_eq!(output(program.arg("--service").arg(&service)), "");
     let topology: Topology = std::fs::read_to_string(&mesh).unwrap().parse().unwrap();
     for host in topology.hosts() {
         let mut logical = host.name().to_string();
