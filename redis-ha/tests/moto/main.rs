@@ -191,15 +191,36 @@ fn the_linter_finds_nothing() {
 }
 
 #[test]
+fn shellcheck_finds_nothing_in_user_data() {
+    let directory = tempfile::tempdir().unwrap();
+    for (placement, vip) in [("address", "10.0.1.100"), ("route", "172.30.0.1")] {
+        let template: Value = serde_json::from_str(&stack_template(placement, vip)).unwrap();
+        for host in ["Redis1", "Proxy1"] {
+            let instance = &template["Resources"][format!("{host}Instance")]["Properties"];
+            let script = instance["UserData"]["Fn::Base64"]["Fn::Sub"].as_str().unwrap();
+            // As CloudFormation does, with some text for each value.
+            let mut parts = script.split("${");
+            let mut filled = parts.next().unwrap().to_owned();
+            for part in parts {
+                filled.push_str(&part.replacen('}', "", 1));
+            }
+            let path = directory.path().join("script");
+            std::fs::write(&path, filled).unwrap();
+            assert_eq!(output(Command::new("shellcheck").arg(&path)), "");
+        }
+    }
+}
+
+#[test]
 fn a_stack_fills_the_files_and_its_address_moves() {
     let moto = Moto::start();
     let (outputs, file) = moto.create("address", "10.0.1.100");
     let (mesh, service) = (moto.file("mesh.toml"), moto.file("redis-ha.toml"));
     std::fs::copy(topology_file(), &mesh).unwrap();
     std::fs::write(&service, "# ours\n[proxy]\n").unwrap();
-    let mut filling = Command::new(env!("CARGO_BIN_EXE_redis-ha"));
-    filling.env_clear().args(["stack", "fill", "--outputs"]).arg(&file).arg("--topology").arg(&mesh);
-    assert_eq!(output(filling.arg("--service").arg(&service)), "");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_redis-ha"));
+    program.env_clear().args(["stack", "fill", "--outputs"]).arg(&file).arg("--topology").arg(&mesh);
+    assert_eq!(output(program.arg("--service").arg(&service)), "");
     let topology: Topology = std::fs::read_to_string(&mesh).unwrap().parse().unwrap();
     for host in topology.hosts() {
         let mut logical = host.name().to_string();
