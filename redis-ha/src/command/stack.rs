@@ -48,7 +48,7 @@ struct Template {
     #[arg(long, value_name = "ADDRESS")]
     vip: Ipv4Addr,
     /// keepalived's VRRP instance, whose master has the VIP
-    #[arg(long, value_name = "NAME", default_value = "VI_1")]
+    #[arg(long, value_name = "NAME", default_value = "redis-ha")]
     instance: String,
     /// Where the VIP is
     #[arg(long, value_name = "WHERE", default_value = "address")]

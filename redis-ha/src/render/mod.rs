@@ -57,7 +57,7 @@ impl Layout {
 
     /// The FIFO on which keepalived says what became of it.
     pub fn notify_fifo(&self) -> PathBuf {
-        self.run.join("keepalived.fifo")
+        self.run.join("notify")
     }
 }
 
