@@ -21,7 +21,7 @@ use crate::{TestLab, datapath, host, ovsmesh, topology};
 pub struct Fault {
     /// What it is.
     pub name: &'static str,
-    /// The checks that must find it, each at its own level.
+    /// The checks that must find it without sending anything, each at its own level.
     pub checks: &'static [Check],
     /// What brings it about: a host and a script for its shell.
     pub inject: &'static [(&'static str, &'static str)],
@@ -85,8 +85,76 @@ pub const FATAL: &[Fault] = &[
     ),
 ];
 
-/// What only live packets can see. The probes' own tests count them.
-pub const PROBED: &[(&str, Check)] = &[];
+/// What only live packets can see. The probes' own tests bring it about.
+pub const PROBED: &[(&str, Check)] = &[
+    ("a container asks in another's name", Check::ProbeSpoof),
+    ("a container sends from another's MAC address", Check::ProbeSpoof),
+    ("a container has an address that only another tenant has", Check::ProbeForeignAnswer),
+    ("a container has lost its address", Check::ProbeUnanswered),
+    ("a machine that is no host sends with a tenant's key", Check::ProbeWire),
+];
+
+/// What live packets must show of the faults that they can show, by name.
+const SHOWN: &[(&str, &[Check])] = {
+    use Check::{ProbeForeignAnswer, ProbeForeignFrame, ProbeMac, ProbeMtu, ProbeUnanswered, ProbeWire};
+    const JOINED: &[Check] = &[ProbeForeignAnswer, ProbeForeignFrame];
+    &[
+        ("two tenants' keys are swapped", &[ProbeForeignAnswer, ProbeForeignFrame, ProbeWire]),
+        ("two tenants' tunnels have one key", &[ProbeUnanswered]),
+        ("a key is no tenant's", &[ProbeWire]),
+        ("a key is cut to another tenant's", &[ProbeWire]),
+        ("a tunnel has no key", &[ProbeWire]),
+        ("a tunnel takes any key", &[ProbeWire]),
+        ("a tunnel sends with another tenant's key", &[ProbeWire]),
+        ("both ends of a tunnel have another tenant's key", &[ProbeForeignFrame, ProbeWire]),
+        ("a tunnel is missing", &[ProbeUnanswered, ProbeWire]),
+        ("a tunnel goes one way only", &[ProbeUnanswered]),
+        ("a tunnel too many to a host of the tenant's", &[ProbeWire]),
+        ("a tunnel goes to a stranger", &[ProbeUnanswered]),
+        ("a tunnel goes to a host that does not carry the tenant", &[ProbeWire]),
+        ("a tunnel is of another type", &[ProbeUnanswered]),
+        ("a tunnel asks for checksums", &[ProbeMtu]),
+        ("another agent's tunnel has taken a tenant's packets", &[ProbeUnanswered]),
+        ("a container is on another tenant's bridge", JOINED),
+        ("a port's row says another tenant", &[ProbeForeignFrame]),
+        ("a stranger's tunnel is on a tenant's bridge", &[ProbeWire]),
+        ("patch ports join two tenants", JOINED),
+        ("patch ports join two tenants by somebody else's bridge", JOINED),
+        ("a port has a VLAN tag", &[ProbeUnanswered]),
+        ("a port is a trunk of other VLANs", &[ProbeUnanswered]),
+        ("a port tags what it is untagged", &[ProbeUnanswered]),
+        ("a container's port is protected", &[ProbeUnanswered]),
+        ("a port is on two bridges", &[ProbeForeignFrame]),
+        ("a gateway is not on its bridge", &[ProbeUnanswered]),
+        ("a tenant's bridge is gone", &[ProbeUnanswered]),
+        ("a bridge has another datapath", &[ProbeUnanswered]),
+        ("a bridge waits for a controller's flows", &[ProbeUnanswered]),
+        ("a mirror copies a tenant's frames to a VLAN", &[ProbeWire]),
+        ("all flows are gone", &[ProbeUnanswered]),
+        ("a flow drops broadcasts", &[ProbeUnanswered]),
+        ("a flow drops what comes from one peer", &[ProbeUnanswered]),
+        ("a flow drops what is for one address", &[ProbeMtu]),
+        ("a flow sends what is for one container to another", &[ProbeMtu]),
+        ("a flow sends to one host only", &[ProbeUnanswered]),
+        ("a flow tags frames", &[ProbeUnanswered]),
+        ("a flow sends frames into another tenant by a patch port", &[ProbeForeignFrame]),
+        (
+            "a flow sends frames by another tenant's key, through a tunnel that takes any",
+            &[ProbeForeignFrame, ProbeWire],
+        ),
+        ("a veth pair joins two tenants' bridges", JOINED),
+        ("a gateway has lost its address", &[ProbeUnanswered]),
+        ("a gateway is down", &[ProbeUnanswered]),
+        ("a gateway's namespace is gone", &[ProbeUnanswered]),
+        ("a container's device is down", &[ProbeUnanswered]),
+        ("a container's device was made anew under its row", &[ProbeUnanswered]),
+        ("a container is gone, its row is not", &[ProbeUnanswered]),
+        ("the host has lost its underlay address", &[ProbeUnanswered]),
+        ("two containers have one MAC address", &[ProbeMac]),
+        ("two containers have one address", &[ProbeMac]),
+        ("a container has the gateway's address", &[ProbeMac]),
+    ]
+};
 
 /// Two tenants on all of three hosts, with equal addresses, and one that the third host does not carry.
 pub fn healthy() -> Topology {
@@ -111,6 +179,12 @@ pub fn healthy() -> Topology {
 }
 
 impl Fault {
+    /// All checks that must find it. What live packets must show is known of the userspace datapath.
+    pub fn expected(&self) -> Vec<Check> {
+        let shown = SHOWN.iter().filter(|(name, _)| *name == self.name && datapath() == Datapath::Netdev);
+        self.checks.iter().copied().chain(shown.flat_map(|(_, checks)| checks.iter().copied())).collect()
+    }
+
     /// Brings it about.
     pub fn inject(&self, lab: &TestLab) {
         self.inject.iter().for_each(|(place, script)| shell(lab, place, script));
@@ -147,4 +221,19 @@ pub fn shell(lab: &TestLab, place: &str, script: &str) {
         }
     }
     lab.run(place, &["sh", "-ec", &(text + script)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_in_the_catalogue() {
+        let all: Vec<&str> =
+            catalogue().iter().flat_map(|(_, faults)| faults.iter().map(|it| it.name)).collect();
+        for (name, checks) in SHOWN {
+            assert!(all.contains(name), "{name}");
+            assert!(checks.iter().all(|check| check.level() == ovs_mesh::isolation::Level::Probe), "{name}");
+        }
+    }
 }

@@ -166,6 +166,14 @@ impl TestLab {
         self.vsctl(host, &format!("add-br {bridge} -- set Bridge {bridge} datapath_type={kind} {ids}"));
     }
 
+    /// Lets forwarding come first (`SCHED_FIFO`), on a machine that others use too.
+    pub fn forward_first(&self) {
+        for host in self.mesh.topology().hosts() {
+            let first = "chrt --all-tasks --fifo --pid 10 $(cat $OVS_RUNDIR/ovs-vswitchd.pid)";
+            self.run(host.name().as_str(), &["sh", "-ec", first]);
+        }
+    }
+
     /// Whether one ping is answered, with so many bytes of IP packet and the don't-fragment bit.
     pub fn pings(&self, from: &str, to: &str, bytes: usize) -> bool {
         let headers = if to.contains(':') { 48 } else { 28 };

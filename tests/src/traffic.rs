@@ -109,10 +109,7 @@ pub const BUSY: Duration = Duration::from_millis(2500);
 /// Forwarding comes first (`SCHED_FIFO`): what is lost then is not lost because something else on the machine has the
 /// processors, but because ovs-vswitchd itself had other things to do, which only `act` gives it.
 pub async fn loses_nothing(lab: &TestLab, mut act: impl AsyncFnMut() -> u32) {
-    for host in lab.mesh.topology().hosts() {
-        let first = "chrt --all-tasks --fifo --pid 10 $(cat $OVS_RUNDIR/ovs-vswitchd.pid)";
-        lab.run(host.name().as_str(), &["sh", "-ec", first]);
-    }
+    lab.forward_first();
     let mut tried = Vec::new();
     for _ in 0..5 {
         let (alone, ()) = flow(lab, Duration::from_secs(2), async {}).await;

@@ -1,11 +1,12 @@
 //! What became of the questions, in findings. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::asks::{Wanted, Way};
 use super::cookie::Stage;
 use super::met::Stray;
+use super::others::is_virtual;
 use super::run::{Asked, Run, State};
 use crate::isolation::findings::{Check, Finding, Severity};
 use crate::link::Mac;
@@ -44,6 +45,7 @@ impl Run<'_> {
         for asked in &self.asked {
             self.judge(asked, &mut found);
         }
+        self.shared(&mut found);
         self.wire(&mut found);
         found
     }
@@ -217,6 +219,30 @@ impl Run<'_> {
                 );
                 let remedy = "let it answer ICMP echo requests from the tenant's gateways";
                 add(Check::ProbeMtu, Severity::Notice, &[at], reason, remedy);
+            }
+        }
+    }
+
+    /// A MAC address that answers for several, from where each of them is, is several devices': the switches send what is for
+    /// all of them to the one that spoke last.
+    fn shared(&self, found: &mut Vec<Finding>) {
+        let mut first: HashMap<(usize, Mac), (&str, &Way)> = HashMap::new();
+        for Asked { ask, answers, .. } in &self.asked {
+            let Wanted::Known { what, .. } = &ask.wanted else { continue };
+            for (mac, way) in answers.keys().filter(|(mac, _)| !is_virtual(*mac)) {
+                let (other, there) = *first.entry((ask.tenant, *mac)).or_insert((what, way));
+                if there == way || other == what {
+                    continue;
+                }
+                let reason = format!(
+                    "{mac} answers for it by {}, and for {other} by {}",
+                    self.way(way),
+                    self.way(there)
+                );
+                let object = format!("{what} ({})", ask.address);
+                let remedy = "give one of them another MAC address";
+                let (check, severity) = (Check::ProbeMac, Severity::Degraded);
+                found.push(self.finding(check, severity, &[ask.tenant], object, reason, remedy));
             }
         }
     }

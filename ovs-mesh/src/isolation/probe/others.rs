@@ -188,6 +188,6 @@ impl Run<'_> {
 }
 
 /// A virtual router's MAC address goes with whoever is its master now (RFC 9568 section 7.3).
-fn is_virtual(mac: Mac) -> bool {
+pub(super) fn is_virtual(mac: Mac) -> bool {
     matches!(mac.octets(), [0, 0, 0x5e, 0, 1 | 2, _])
 }

@@ -61,6 +61,18 @@ const FAULTS: &[Fault] = {
             &[(ProbeMac, Degraded, "globex")],
         ),
         (
+            "two of one MAC address",
+            |mark, to, events| match (mark.tenant, mark.stage, to) {
+                (0, Stage::Question | Stage::Full, "192.168.0.12") => {
+                    let same = answer("192.168.0.12", 11, 70);
+                    let same = wired("10.0.0.2", "10.0.0.1", 7, same);
+                    and(without_answers(events), Event::Met(WIRE, false, same))
+                }
+                _ => events,
+            },
+            &[(ProbeMac, Degraded, "acme")],
+        ),
+        (
             "it has moved",
             |mark, to, events| match (mark.tenant, mark.stage, to) {
                 (0, Stage::Question | Stage::Full, "192.168.0.12") => {
