@@ -132,7 +132,9 @@ mod tests {
         assert!(!fifo.is_replaced());
         std::fs::remove_file(&path).unwrap();
         assert!(fifo.is_replaced());
+        let old = fifo;
         let mut fifo = Fifo::open(&path).unwrap();
+        assert!(old.is_replaced() && !fifo.is_replaced());
         write(&path, "three\nfour\n");
         assert_eq!(lines(&mut fifo), ["three", "four"]);
     }
