@@ -147,8 +147,8 @@ async fn a_stale_master_stops_taking_writes() {
     let service = up(SERVICE, MESH).await;
     for fault in [Fault::StaleMinority, Fault::StaleReplicas] {
         let report = service.drill("acme", fault).await;
-        // The partition lasts 18 s. In the article's way, most of what is written in it is lost: 15,000 and more.
-        assert!(report.lost < 2000, "{report}");
+        // The partition lasts 18 s. In the article's way, most of what is written in it is lost: 15,000 and more; the aim is a twentieth.
+        assert!(report.lost < 900, "{report}");
         assert!(report.acknowledged > 0, "{report}");
         assert_eq!(report.failovers, 1, "{report}");
     }
@@ -160,8 +160,8 @@ async fn proxies_take_over_and_small_faults_are_none() {
     for fault in [Fault::HaproxyKilled, Fault::ProxyCut] {
         let report = service.drill("globex", fault).await;
         assert_eq!((report.lost, report.failovers), (0, 0), "{report}");
-        // Three tries of the other proxy would take this long; the fault lasts 6 s.
-        assert!(report.outage_ms < 4000.0, "{report}");
+        // The article's way takes more than three seconds.
+        assert!(report.outage_ms < 2000.0, "{report}");
     }
     let sentinel = service.drill("globex", Fault::SentinelStopped).await;
     assert_eq!((sentinel.lost, sentinel.errors, sentinel.failovers), (0, 0, 0), "{sentinel}");

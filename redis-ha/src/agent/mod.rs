@@ -131,7 +131,10 @@ pub async fn agent(
 async fn push_all(socket: PathBuf, mut pushed: UnboundedReceiver<String>, patience: Duration, tell: Tell) {
     let mut refused = false;
     while let Some(mut commands) = pushed.recv().await {
-        while let Ok(more) = pushed.try_recv() {
+        // HAProxy takes a command of 16 KiB at most (tune.bufsize).
+        while commands.len() < 8 << 10
+            && let Ok(more) = pushed.try_recv()
+        {
             commands.push(';');
             commands.push_str(&more);
         }

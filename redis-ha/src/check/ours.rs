@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ovs_mesh::HostName;
 
 use super::Finding;
-use crate::config::{Bytes, Cluster, Config};
+use crate::config::{AwsVip, Bytes, Cluster, Config, Proxies};
 use crate::render::container_memory;
 
 /// The lowest MTU that a tenant should have: Redis' replication and its clients send full segments.
@@ -15,6 +15,7 @@ const LOWEST_MTU: u16 = 1280;
 pub fn consistent(config: &Config) -> Vec<Finding> {
     let mut findings = memory(config);
     findings.extend(mtu(config));
+    findings.extend(interfaces(config));
     for cluster in &config.clusters {
         findings.extend(quorum(cluster));
         findings.extend(anti_affinity(config, cluster));
@@ -59,6 +60,20 @@ fn memory(config: &Config) -> Vec<Finding> {
         })
     };
     by_host.into_iter().filter_map(too_much).collect()
+}
+
+/// Without the proxies' interfaces, `redis-ha notify` takes the VIP from whoever has it.
+fn interfaces(config: &Config) -> Option<Finding> {
+    let Proxies { hosts, aws, .. } = &config.proxies;
+    let aws = aws.as_ref().filter(|aws| aws.vip == AwsVip::Address)?;
+    let missing: Vec<&str> =
+        hosts.iter().filter(|host| !aws.interfaces.contains_key(host)).map(HostName::as_str).collect();
+    (!missing.is_empty()).then(|| Finding {
+        check: "interfaces",
+        object: "[proxy.aws]".to_owned(),
+        problem: format!("it does not say which network interfaces are those of {}", missing.join(", ")),
+        remedy: "interfaces = { HOST = \"eni-…\" }, as `redis-ha stack fill` writes: the VIP is then taken from no other".to_owned(),
+    })
 }
 
 fn mtu(config: &Config) -> Option<Finding> {

@@ -57,3 +57,14 @@ fn another_router_with_the_same_id() {
     assert!(ours::router_id(&config, &conf("5"), "x").is_none());
     assert!(ours::router_id(&config, "# virtual_router_id 51", "x").is_none());
 }
+
+#[test]
+fn an_address_that_could_be_taken_from_anybody() {
+    let with = |aws: &str| {
+        consistent(&config(&SERVICE.replace("router_id = 51", &format!("router_id = 51\naws = {aws}"))))
+    };
+    let interfaces = r#"interfaces = { proxy1 = "eni-0123456789abcdef0", proxy2 = "eni-0123456789abcdef1" }"#;
+    assert_eq!(with(&format!(r#"{{ mode = "address", {interfaces} }}"#)), []);
+    assert_eq!(with(r#"{ mode = "route", route_tables = ["rtb-0123456789abcdef0"] }"#), []);
+    assert_eq!(checks(&with(r#"{ mode = "address" }"#)), [("interfaces", "[proxy.aws]")]);
+}

@@ -80,7 +80,7 @@ impl Profile {
         match self {
             Self::Fast => Pace {
                 down_after: ms(600),
-                failover_timeout: ms(3000),
+                failover_timeout: ms(2000),
                 sentinel: Some([
                     ("ping-period", ms(300)),
                     ("ask-period", ms(100)),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use ovs_mesh::Ctid;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -14,6 +15,7 @@ use super::writer::{Outcome, Target, Writer};
 use super::{DrillError, DrillOptions, DrillReport, Fault, Moment};
 use crate::config::{Cluster, Credentials};
 use crate::lab::{Service, ServiceLab, ServiceLabError};
+use crate::proxy::ProxyView;
 
 /// How long clients write before anything is broken.
 const BEFORE: Duration = Duration::from_secs(1);
@@ -78,7 +80,7 @@ async fn hold(
     if fault == Fault::MasterReturns {
         // The fault is the return; that it went is not.
         lab.signal(&Service::Redis(cast.master.clone()), Signal::SIGKILL)?;
-        sleep(Duration::from_millis(200)).await;
+        replaced(lab, tenant, &cast.master).await?;
         lab.ready(SETTLE).await?;
         sleep(BEFORE).await;
     }
@@ -154,6 +156,22 @@ async fn hold(
     })
 }
 
+/// Waits until every proxy sends the tenant's clients to another node than that.
+async fn replaced(lab: &ServiceLab, tenant: &str, old: &Ctid) -> Result<(), DrillError> {
+    let started = Instant::now();
+    loop {
+        let proxies = lab.proxies().await?;
+        let is_other = |proxy: &ProxyView| matches!(proxy.masters(tenant)[..], [one] if one != old.as_str());
+        if proxies.iter().all(is_other) {
+            return Ok(());
+        }
+        if started.elapsed() > SETTLE {
+            return Err(DrillError::NoMaster { tenant: tenant.to_owned() });
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
     let proxies = lab.proxies().await?;
     let active = proxies.iter().find(|proxy| proxy.has_vips).ok_or(DrillError::NoProxy)?;
@@ -172,7 +190,9 @@ async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
             .collect(),
         proxy: active.host.clone(),
         restart: pace.restart,
-        cut: Duration::from_secs(6).max(pace.down_after * 2 + Duration::from_secs(4)),
+        // Two Sentinels that vote for themselves try again after twice the failover's timeout.
+        cut: Duration::from_secs(6).max(pace.down_after * 2 + Duration::from_secs(4))
+            + if cluster.starts_as_replica() { pace.failover_timeout * 2 } else { Duration::ZERO },
     })
 }
 

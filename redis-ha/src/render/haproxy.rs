@@ -23,6 +23,8 @@ global
     # The agent holds a connection here, by which it sees at once that HAProxy died.
     stats socket {socket} mode 600 level admin
     stats timeout 1d
+    # After a reload the old process checks nothing any more, so that its sessions could outlive a demotion: they end with it.
+    hard-stop-after 500ms
 
 defaults
     mode tcp

@@ -30,6 +30,10 @@ global_defs {{
     # By default the kernel kills such a process once it has run for 10 ms on end, as when it takes the VIPs over. Seen.
     vrrp_rlimit_rttime 1000000
     vrrp_no_swap
+    # Once a second the master says again where the VIP is: when two masters meet, the one that stays may not have heard of the other,
+    # and clients would go on to the one that left for ten seconds. Seen.
+    vrrp_garp_master_refresh 1
+    vrrp_garp_master_refresh_repeat 1
 "
     );
     if aws.is_some() {

@@ -21,6 +21,8 @@ pub(super) fn redis(cluster: &Cluster, layout: &Layout) -> String {
     let _ = write!(
         text,
         "[Unit]
+# However often it ends, it is started again.
+StartLimitIntervalSec=0
 Description=Redis of tenant {tenant}
 After=network.target
 
@@ -67,6 +69,8 @@ pub(super) fn sentinel(layout: &Layout) -> String {
     let _ = write!(
         text,
         "[Unit]
+# However often it ends, it is started again.
+StartLimitIntervalSec=0
 Description=Sentinel
 After=network.target
 
@@ -100,6 +104,8 @@ pub(super) fn haproxy(layout: &Layout) -> String {
     let _ = write!(
         text,
         "[Unit]
+# However often it ends, it is started again.
+StartLimitIntervalSec=0
 Description=HAProxy in front of the tenants' Redis
 After=network.target ovsmesh.service
 Wants=ovsmesh.service
@@ -132,6 +138,8 @@ pub(super) fn keepalived(layout: &Layout) -> String {
     let _ = write!(
         text,
         "[Unit]
+# However often it ends, it is started again.
+StartLimitIntervalSec=0
 Description=keepalived for the VIPs of the tenants' Redis
 After=network.target redis-ha-agent.service
 Wants=redis-ha-agent.service
@@ -159,6 +167,8 @@ pub(super) fn agent(proxy: &HostName, layout: &Layout) -> String {
     let _ = write!(
         text,
         "[Unit]
+# However often it ends, it is started again.
+StartLimitIntervalSec=0
 Description=Says to HAProxy which node is the master
 After=network.target ovsmesh.service
 Wants=ovsmesh.service
@@ -170,6 +180,8 @@ ExecStart=/usr/local/bin/redis-ha --config {conf} agent --host {proxy}
 # Sooner than HAProxy takes its absence for an answer.
 Restart=always
 RestartSec=0.1
+# An agent that is not there, whatever became of it, is a proxy that serves nobody: keepalived gives the VIP to the other.
+ExecStopPost=/bin/sh -c 'echo 1 > {track}'
 # Its answers are worth nothing when they come late.
 CPUSchedulingPolicy=rr
 CPUSchedulingPriority=10
@@ -179,6 +191,7 @@ CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_DAC_OVERRIDE
 [Install]
 WantedBy=multi-user.target
 ",
+        track = layout.track_file().display(),
         conf = layout.conf.join("redis-ha.toml").display(),
     );
     text
@@ -212,6 +225,8 @@ pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layo
     let _ = write!(
         text,
         "[Unit]
+# However often it ends, it is started again.
+StartLimitIntervalSec=0
 Description=Moves the VIPs in the VPC to the proxy that keepalived chose
 After=network-online.target
 Wants=network-online.target
