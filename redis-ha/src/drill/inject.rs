@@ -11,6 +11,8 @@ use super::{DrillError, Fault};
 use crate::lab::{Service, ServiceLab, create_dir, file};
 use crate::render::Place;
 
+/// How long a Redis that was started again may take to find its place.
+const REJOIN: Duration = Duration::from_secs(2);
 /// How long a partition lasts.
 const PARTITION: Duration = Duration::from_secs(18);
 
@@ -43,7 +45,7 @@ pub(super) async fn inject(
             sleep(cast.restart).await;
             tell(&format!("{redis} is started again"));
             lab.start(&redis, program)?;
-            sleep(cast.cut.saturating_sub(cast.restart)).await;
+            sleep(REJOIN).await;
         }
         Fault::MasterCut => cut(lab, &cast.master_host, cast.cut, &mut tell).await?,
         Fault::ProxyCut => cut(lab, &cast.proxy, cast.cut, &mut tell).await?,
@@ -79,7 +81,7 @@ pub(super) async fn inject(
         Fault::MasterReturns => {
             tell(&format!("{redis}, the old master, comes back"));
             lab.start(&redis, program)?;
-            sleep(cast.cut * 2).await;
+            sleep(cast.cut).await;
         }
         Fault::MasterEmpty => {
             tell(&format!("{redis} is killed, loses its data, and comes back at once"));

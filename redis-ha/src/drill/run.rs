@@ -23,6 +23,8 @@ const BEFORE: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(2);
 /// How long the service may take to be whole again.
 const SETTLE: Duration = Duration::from_secs(60);
+/// How long the clients of other tenants rest after each answer, at least.
+const OTHERS: Duration = Duration::from_millis(20);
 /// How much of a gap another tenant's client may see by chance: the machine is shared.
 const CHANCE: Duration = Duration::from_millis(250);
 
@@ -85,8 +87,11 @@ async fn hold(
         sleep(BEFORE).await;
     }
     let mut writers = Vec::new();
-    for target in &targets {
+    for (other, target) in targets.iter().enumerate() {
         let netns = lab.client_netns()?;
+        // The others' clients are there to see errors, not to be load.
+        let options =
+            if other == at { options } else { DrillOptions { pause: options.pause.max(OTHERS), ..options } };
         writers.push(Writer::start(netns, target.clone(), options).map_err(thread)?);
     }
     sleep(BEFORE).await;
