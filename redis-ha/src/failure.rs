@@ -88,18 +88,28 @@ impl Failure {
         }
     }
 
-    /// The chain of causes, once, and what to do.
+    /// What went wrong, and what to do.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("redis-ha: {self}");
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            // Writing into a string cannot fail.
-            let _ = write!(text, "\n  because: {error}");
-            cause = error.source();
+        match self {
+            // Show their faults themselves, each with its own `error:` line.
+            Self::Config(ConfigError::File(error)) => error.to_string(),
+            Self::Config(ConfigError::Topology { source }) => source.to_string(),
+            other => chain(other, other.hint()),
         }
-        if let Some(hint) = self.hint() {
-            let _ = write!(text, "\nhint: {hint}");
-        }
-        text
     }
+}
+
+/// An error with all its causes, each once, and the hint.
+pub(crate) fn chain(error: &dyn Error, hint: Option<&str>) -> String {
+    let mut text = format!("error: {error}");
+    let mut cause = error.source();
+    // Writing into a string cannot fail.
+    while let Some(error) = cause {
+        let _ = write!(text, "\n  because: {error}");
+        cause = error.source();
+    }
+    if let Some(hint) = hint {
+        let _ = write!(text, "\nhint: {hint}");
+    }
+    text
 }

@@ -1,13 +1,12 @@
 //! `redis-ha notify`: the VIP on AWS.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::failure::chain;
 use clap::{Args, Subcommand};
 use redis_ha::aws::{AwsEnvironment, Endpoint, InterfaceId, Region, RouteTableId};
 use redis_ha::notify::{
@@ -172,16 +171,7 @@ impl Failure {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("error: {self}");
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let _ = write!(text, "\n  because: {error}");
-            cause = error.source();
-        }
-        if let Some(hint) = self.hint() {
-            let _ = write!(text, "\nhint: {hint}");
-        }
-        text
+        chain(self, self.hint())
     }
 }
 

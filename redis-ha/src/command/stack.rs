@@ -1,12 +1,11 @@
 //! `redis-ha stack`: the AWS side as code.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::failure::chain;
 use clap::{Args, Subcommand, ValueEnum};
 use ipnetwork::Ipv4Network;
 use ovs_mesh::{HostName, Topology, TopologyError};
@@ -117,15 +116,9 @@ impl Failure {
     }
 
     fn text(&self) -> String {
-        let mut text = match self {
+        if let Self::Topology(error) = self {
             // Shows its faults itself, each with its own `error:` line.
-            Self::Topology(error) => return error.to_string(),
-            other => format!("error: {other}"),
-        };
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let _ = write!(text, "\n  because: {error}");
-            cause = error.source();
+            return error.to_string();
         }
         let hint = match self {
             Self::Stack(error) => error.hint(),
@@ -135,10 +128,7 @@ impl Failure {
             }
             _ => None,
         };
-        if let Some(hint) = hint {
-            let _ = write!(text, "\nhint: {hint}");
-        }
-        text
+        chain(self, hint)
     }
 }
 
