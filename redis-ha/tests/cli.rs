@@ -1,0 +1,92 @@
+//! The command line as a user has it: what it prints, where, and its exit codes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MESH: &str = include_str!("../../examples/ha-redis.toml");
+const SERVICE: &str = include_str!("../../examples/redis-ha.toml");
+
+/// The example's files, with secrets of their own.
+fn example() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ha-redis.toml"), MESH).unwrap();
+    fs::write(dir.path().join("redis-ha.toml"), SERVICE).unwrap();
+    fs::create_dir(dir.path().join("secrets")).unwrap();
+    for name in ["service", "acme", "globex"] {
+        let path = dir.path().join("secrets").join(name);
+        fs::write(&path, format!("{name}-0123456789abcdef\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    dir
+}
+
+fn redis_ha(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_redis-ha"))
+        .current_dir(dir)
+        .env_remove("REDIS_HA_CONFIG")
+        .args(["--config", "redis-ha.toml"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!(
+        "exit {:?}\n--- stdout\n{}--- stderr\n{}",
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+#[test]
+fn what_cannot_be_used_is_told_with_a_remedy() {
+    let dir = example();
+    let file = dir.path().join("redis-ha.toml");
+    let mut told = String::new();
+    let mut tell = |what: &str, args: &[&str]| {
+        told.push_str(&format!("=== {what}\n{}\n", shown(&redis_ha(dir.path(), args))));
+    };
+    tell("a host that is no proxy", &["agent", "--host", "redis1"]);
+    tell("a tenant without a cluster", &["bootstrap", "--host", "proxy1", "--tenant", "nobody"]);
+    tell("no fault of that name", &["drill", "master-tired"]);
+    tell("no such lab", &["drill", "master-killed", "--name", "nosuchlab"]);
+    tell("no VIP", &["notify"]);
+    fs::set_permissions(dir.path().join("secrets/acme"), fs::Permissions::from_mode(0o644)).unwrap();
+    tell("a password that all can read", &["render", "--out", "out"]);
+    fs::remove_file(dir.path().join("secrets/acme")).unwrap();
+    tell("no password", &["render", "--out", "out"]);
+    fs::write(&file, SERVICE.replace("router_id = 51", "router_id = 0")).unwrap();
+    tell("a fault in the file", &["render", "--out", "out"]);
+    fs::remove_file(&file).unwrap();
+    tell("no file", &["render", "--out", "out"]);
+    insta::assert_snapshot!(told);
+    assert!(!dir.path().join("out").exists(), "something was rendered");
+}
+
+#[test]
+fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
+    let dir = example();
+    let rendered = redis_ha(dir.path(), &["render", "--out", "out"]);
+    assert!(rendered.status.success(), "{}", shown(&rendered));
+    let checked = redis_ha(dir.path(), &["check", "out"]);
+    assert!(checked.status.success(), "{}", shown(&checked));
+    assert!(shown(&checked).contains("16 files accepted by the daemons, 0 findings"), "{}", shown(&checked));
+    for (file, from, to, says) in [
+        ("nodes/101/etc/redis-ha/redis.conf", "maxmemory-policy", "maxmemory-polices", "Bad directive"),
+        ("nodes/101/etc/redis-ha/sentinel.conf", "announce-ip", "anounce-ip", "Unrecognized sentinel"),
+        ("proxies/proxy1/etc/redis-ha/haproxy.cfg", "mode tcp", "mode udp", "unknown proxy mode"),
+        ("proxies/proxy1/etc/redis-ha/keepalived.conf", "advert_int", "advert_itn", "Unknown keyword"),
+    ] {
+        let path = dir.path().join("out").join(file);
+        let good = fs::read_to_string(&path).unwrap();
+        fs::write(&path, good.replace(from, to)).unwrap();
+        let checked = redis_ha(dir.path(), &["check", "out"]);
+        assert_eq!(checked.status.code(), Some(3), "{}", shown(&checked));
+        assert!(shown(&checked).contains(says), "{file}: {}", shown(&checked));
+        fs::write(&path, good).unwrap();
+    }
+}
