@@ -162,6 +162,9 @@ async fn proxies_take_over_and_small_faults_are_none() {
         assert_eq!((report.lost, report.failovers), (0, 0), "{report}");
         // The article's way takes more than three seconds.
         assert!(report.outage_ms < 2000.0, "{report}");
+        // A proxy that was cut off must not come back with the VIPs before it hears Sentinels again.
+        let gave_up = report.timeline.iter().any(|moment| moment.what.contains("Entering FAULT STATE"));
+        assert!(gave_up, "{report}");
     }
     let sentinel = service.drill("globex", Fault::SentinelStopped).await;
     assert_eq!((sentinel.lost, sentinel.errors, sentinel.failovers), (0, 0, 0), "{sentinel}");

@@ -14,7 +14,7 @@ use super::haproxy::verdict_commands;
 use super::judge::{Judge, Reason, Rules, Verdict, Vote};
 use super::notice::{Notice, Part, Quota};
 use super::poll::{Heard, Poll, poll};
-use super::{Push, Tell};
+use super::{Hears, Push, Tell};
 use crate::config::{Credentials, REDIS_PORT, SENTINEL_PORT};
 use crate::survey::{redis_login, sentinel_login, sentinel_question};
 use crate::wire::report::{Named, Replication};
@@ -53,7 +53,7 @@ enum Told {
 
 impl ClusterWatch {
     /// Runs until it is dropped.
-    pub(super) async fn run(self, credentials: Credentials, push: Push, tell: Tell) {
+    pub(super) async fn run(self, credentials: Credentials, push: Push, hears: Hears, tell: Tell) {
         let judge = Judge::new(self.rules, self.nodes.iter().map(|(_, ip)| *ip));
         let judge = Arc::new(Mutex::new(judge));
         let (events, mut heard) = mpsc::unbounded_channel();
@@ -72,6 +72,7 @@ impl ClusterWatch {
         // restart ends no session.
         let start = Instant::now();
         let mut knows = false;
+        let mut is_deaf = false;
         let mut ticks = interval(self.poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -95,6 +96,12 @@ impl ClusterWatch {
             }
             if knows {
                 teller.verdicts(&verdicts, now);
+                let deaf =
+                    verdicts.iter().all(|verdict| matches!(verdict, Verdict::Down(Reason::Unheard { .. })));
+                if deaf != is_deaf {
+                    is_deaf = deaf;
+                    drop(hears.send((self.tenant.clone(), !deaf)));
+                }
             }
         }
     }

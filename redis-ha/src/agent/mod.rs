@@ -11,11 +11,12 @@ mod notice;
 mod poll;
 mod track;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ovs_mesh::HostName;
+use ovs_mesh::{HostName, TenantName};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinSet;
 
@@ -68,6 +69,9 @@ pub type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
 /// Verdicts for HAProxy, before it asks.
 type Push = mpsc::UnboundedSender<String>;
 
+/// Whether a cluster's majority of Sentinels is heard, when that changes.
+type Hears = mpsc::UnboundedSender<(TenantName, bool)>;
+
 /// Runs until `stop`. Then HAProxy has no agent, so that keepalived is told that this proxy serves nobody.
 pub async fn agent(
     config: &Config,
@@ -85,7 +89,9 @@ pub async fn agent(
     // Five missed advertisements are no longer a hiccup.
     let patience = config.proxies.profile.pace().advert * 5;
     let (push, pushed) = mpsc::unbounded_channel();
+    let (hears, mut heard) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
+    let mut clusters = Vec::new();
     for (cluster, credentials) in secrets.of(config) {
         let pace = cluster.profile.pace();
         if let Watch::Agent { poll, freshness, check: _ } = pace.watch {
@@ -99,7 +105,8 @@ pub async fn agent(
                 poll,
                 sentinel: pace.sentinel,
             };
-            tasks.spawn(watch.run(credentials.clone(), push.clone(), Arc::clone(&tell)));
+            tasks.spawn(watch.run(credentials.clone(), push.clone(), hears.clone(), Arc::clone(&tell)));
+            clusters.push(cluster.tenant.clone());
         }
     }
     tasks.spawn(push_all(haproxy_socket.clone(), pushed, patience, Arc::clone(&tell)));
@@ -109,12 +116,23 @@ pub async fn agent(
         haproxy::watch(&socket, patience, |result| drop(lives.send(result))).await;
     });
     tokio::pin!(stop);
+    let mut is_alive = false;
+    // A proxy that hears no tenant's Sentinels serves nobody: cut off, it must not come back with the VIP before it hears them again.
+    let mut deaf: BTreeSet<TenantName> = BTreeSet::new();
     loop {
         tokio::select! {
             () = &mut stop => break,
             Some(result) = looked.recv() => {
-                if track.tell(result.is_ok())? {
+                is_alive = result.is_ok();
+                if track.tell(is_alive && !is_deaf(&clusters, &deaf))? {
                     tell(Notice::Haproxy(result));
+                }
+            }
+            Some((tenant, hears)) = heard.recv() => {
+                if hears { deaf.remove(&tenant); } else { deaf.insert(tenant); }
+                let is_deaf = is_deaf(&clusters, &deaf);
+                if track.tell(is_alive && !is_deaf)? {
+                    tell(Notice::Deaf(is_deaf));
                 }
             }
             ended = tasks.join_next() => match ended {
@@ -125,6 +143,11 @@ pub async fn agent(
     }
     track.tell(false)?;
     Ok(())
+}
+
+/// Whether no cluster's majority is heard.
+fn is_deaf(clusters: &[TenantName], deaf: &BTreeSet<TenantName>) -> bool {
+    !clusters.is_empty() && clusters.iter().all(|tenant| deaf.contains(tenant))
 }
 
 /// Hands verdicts to HAProxy, those that came meanwhile together. One that gets lost is asked for by HAProxy itself.

@@ -93,6 +93,8 @@ pub enum Notice {
     },
     /// Whether HAProxy lives.
     Haproxy(Result<(), HaproxyError>),
+    /// Whether no tenant's Sentinels are heard, so that this proxy serves nobody.
+    Deaf(bool),
     /// HAProxy was not told a verdict before it asked.
     Push(HaproxyError),
 }
@@ -123,6 +125,8 @@ impl fmt::Display for Notice {
             }
             Self::Haproxy(Ok(())) => f.write_str("HAProxy lives"),
             Self::Haproxy(Err(why)) => write!(f, "HAProxy does not live: {}", Chain(why)),
+            Self::Deaf(true) => f.write_str("no tenant's Sentinels are heard: this proxy serves nobody"),
+            Self::Deaf(false) => f.write_str("Sentinels are heard again"),
             Self::Push(why) => {
                 write!(f, "HAProxy will learn a verdict when it asks next: {}", Chain(why))
             }
