@@ -73,6 +73,7 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
 #[test]
 fn an_haproxy_that_hangs_is_dead_until_it_goes_on() {
     let mut bed = Bed::new("fast");
+    bed.start_nodes();
     bed.start_agent();
     bed.start_haproxy();
     until("HAProxy", Duration::from_secs(5), || bed.track() == "0\n");
@@ -90,6 +91,18 @@ fn an_haproxy_that_hangs_is_dead_until_it_goes_on() {
     }
     bed.signal("haproxy", "-CONT");
     until("a live HAProxy", Duration::from_secs(1), || bed.track() == "0\n");
+}
+
+#[test]
+fn a_proxy_that_hears_no_sentinel_serves_nobody_until_it_does() {
+    let mut bed = Bed::new("fast");
+    bed.start_haproxy();
+    bed.start_agent();
+    // Its HAProxy lives; after `freshness` it knows that it hears nobody.
+    std::thread::sleep(Duration::from_secs(1));
+    until("a proxy that gave up", Duration::from_secs(5), || bed.track() == "1\n");
+    bed.start_nodes();
+    until("a proxy that hears", Duration::from_secs(10), || bed.track() == "0\n");
 }
 
 #[test]

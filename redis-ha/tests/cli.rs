@@ -1,5 +1,6 @@
 //! The command line as a user has it: what it prints, where, and its exit codes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,14 +11,14 @@ const SERVICE: &str = include_str!("../../examples/redis-ha.toml");
 
 /// The example's files, with secrets of their own.
 fn example() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("ha-redis.toml"), MESH).unwrap();
-    fs::write(dir.path().join("redis-ha.toml"), SERVICE).unwrap();
-    fs::create_dir(dir.path().join("secrets")).unwrap();
+    let dir = tempfile::tempdir().expect("a file of the test");
+    fs::write(dir.path().join("ha-redis.toml"), MESH).expect("a file of the test");
+    fs::write(dir.path().join("redis-ha.toml"), SERVICE).expect("a file of the test");
+    fs::create_dir(dir.path().join("secrets")).expect("a file of the test");
     for name in ["service", "acme", "globex"] {
         let path = dir.path().join("secrets").join(name);
-        fs::write(&path, format!("{name}-0123456789abcdef\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, format!("{name}-0123456789abcdef\n")).expect("a file of the test");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a file of the test");
     }
     dir
 }
@@ -29,7 +30,7 @@ fn redis_ha(dir: &Path, args: &[&str]) -> Output {
         .args(["--config", "redis-ha.toml"])
         .args(args)
         .output()
-        .unwrap()
+        .expect("a file of the test")
 }
 
 fn shown(output: &Output) -> String {
@@ -48,7 +49,7 @@ fn what_cannot_be_used_is_told_with_a_remedy() {
     let file = dir.path().join("redis-ha.toml");
     let mut told = String::new();
     let mut tell = |what: &str, args: &[&str]| {
-        told.push_str(&format!("=== {what}\n{}\n", shown(&redis_ha(dir.path(), args))));
+        writeln!(told, "=== {what}\n{}", shown(&redis_ha(dir.path(), args))).unwrap();
     };
     tell("a host that is no proxy", &["agent", "--host", "redis1"]);
     tell("a tenant without a cluster", &["bootstrap", "--host", "proxy1", "--tenant", "nobody"]);

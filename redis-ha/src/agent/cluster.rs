@@ -53,7 +53,7 @@ enum Told {
 
 impl ClusterWatch {
     /// Runs until it is dropped.
-    pub(super) async fn run(self, credentials: Credentials, push: Push, hears: Hears, tell: Tell) {
+    pub(super) async fn run(self, credentials: Credentials, push: Push, majority: Hears, tell: Tell) {
         let judge = Judge::new(self.rules, self.nodes.iter().map(|(_, ip)| *ip));
         let judge = Arc::new(Mutex::new(judge));
         let (events, mut heard) = mpsc::unbounded_channel();
@@ -100,7 +100,7 @@ impl ClusterWatch {
                     verdicts.iter().all(|verdict| matches!(verdict, Verdict::Down(Reason::Unheard { .. })));
                 if deaf != is_deaf {
                     is_deaf = deaf;
-                    drop(hears.send((self.tenant.clone(), !deaf)));
+                    drop(majority.send((self.tenant.clone(), !deaf)));
                 }
             }
         }

@@ -89,7 +89,7 @@ pub async fn agent(
     // Five missed advertisements are no longer a hiccup.
     let patience = config.proxies.profile.pace().advert * 5;
     let (push, pushed) = mpsc::unbounded_channel();
-    let (hears, mut heard) = mpsc::unbounded_channel();
+    let (majority, mut majorities) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let mut clusters = Vec::new();
     for (cluster, credentials) in secrets.of(config) {
@@ -105,7 +105,7 @@ pub async fn agent(
                 poll,
                 sentinel: pace.sentinel,
             };
-            tasks.spawn(watch.run(credentials.clone(), push.clone(), hears.clone(), Arc::clone(&tell)));
+            tasks.spawn(watch.run(credentials.clone(), push.clone(), majority.clone(), Arc::clone(&tell)));
             clusters.push(cluster.tenant.clone());
         }
     }
@@ -128,7 +128,7 @@ pub async fn agent(
                     tell(Notice::Haproxy(result));
                 }
             }
-            Some((tenant, hears)) = heard.recv() => {
+            Some((tenant, hears)) = majorities.recv() => {
                 if hears { deaf.remove(&tenant); } else { deaf.insert(tenant); }
                 let is_deaf = is_deaf(&clusters, &deaf);
                 if track.tell(is_alive && !is_deaf)? {
