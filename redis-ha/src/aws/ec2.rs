@@ -63,6 +63,12 @@ pub enum Ec2Error {
         /// Why.
         source: AnswerError,
     },
+    /// It was not sent.
+    #[error("{action} was not sent: this machine is no longer master")]
+    Void {
+        /// The action.
+        action: &'static str,
+    },
     /// The interface or route table that was asked for is not in the answer.
     #[error("EC2 knows no {object}")]
     Unknown {
@@ -86,9 +92,9 @@ impl Ec2Error {
     /// Whether it is of use to try again.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Unreachable { .. } | Self::Credentials(CredentialsError::Metadata(_)) => {
-                Severity::Transient
-            }
+            Self::Unreachable { .. }
+            | Self::Void { .. }
+            | Self::Credentials(CredentialsError::Metadata(_)) => Severity::Transient,
             Self::Refused { status, code, .. } => of_code(*status, code),
             Self::Status { status: 429 | 503, .. } => Severity::Throttled,
             Self::Status { status, .. } if *status >= 500 => Severity::Transient,
@@ -182,18 +188,19 @@ impl Ec2 {
         self.ask(imds, &query, answer::network_interfaces)
     }
 
-    /// Moves addresses to an interface, from whichever interface of its subnet has them.
+    /// Moves addresses to an interface, from whichever interface of its subnet has them, unless `may_move` says no.
     pub fn assign(
         &mut self,
         imds: &mut Imds,
         interface: &InterfaceId,
         addresses: &[Ipv4Addr],
+        may_move: &dyn Fn() -> bool,
     ) -> Result<(), Ec2Error> {
         let query = Query::new("AssignPrivateIpAddresses")
             .with("NetworkInterfaceId", interface)
             .with_list("PrivateIpAddress", addresses)
             .with("AllowReassignment", true);
-        self.ask(imds, &query, answer::done)
+        self.ask_if(imds, &query, may_move, answer::done)
     }
 
     /// Route tables.
@@ -210,19 +217,20 @@ impl Ec2 {
         }
     }
 
-    /// Leads an address to an interface, in a table that has a route to it.
+    /// Leads an address to an interface, in a table that has a route to it, unless `may_move` says no.
     pub fn replace_route(
         &mut self,
         imds: &mut Imds,
         table: &RouteTableId,
         destination: &str,
         interface: &InterfaceId,
+        may_move: &dyn Fn() -> bool,
     ) -> Result<(), Ec2Error> {
         let query = Query::new("ReplaceRoute")
             .with("RouteTableId", table)
             .with("DestinationCidrBlock", destination)
             .with("NetworkInterfaceId", interface);
-        self.ask(imds, &query, answer::done)
+        self.ask_if(imds, &query, may_move, answer::done)
     }
 
     /// Fetches the credentials, so that the first call need not.
@@ -237,10 +245,24 @@ impl Ec2 {
         query: &Query,
         read: impl FnOnce(&str) -> Result<T, AnswerError>,
     ) -> Result<T, Ec2Error> {
+        self.ask_if(imds, query, &|| true, read)
+    }
+
+    fn ask_if<T>(
+        &mut self,
+        imds: &mut Imds,
+        query: &Query,
+        may_send: &dyn Fn() -> bool,
+        read: impl FnOnce(&str) -> Result<T, AnswerError>,
+    ) -> Result<T, Ec2Error> {
         let action = query.action();
         let now = SystemTime::now();
         let credentials = self.chain.get(imds, now)?;
         let request = query.signed(&self.endpoint, &self.region, &credentials, now)?;
+        // Credentials may have taken their time.
+        if !may_send() {
+            return Err(Ec2Error::Void { action });
+        }
         let answer = self.http.send(request).map_err(|source| Ec2Error::Unreachable { action, source })?;
         if answer.status == 200 {
             return read(&answer.body).map_err(|source| Ec2Error::Answer { action, source });

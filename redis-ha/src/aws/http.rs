@@ -8,6 +8,11 @@ use ureq::{Agent, Body};
 /// No answer of ours is near it: one interface has 50 addresses at most, one route table 1,000 routes.
 const MAX_ANSWER: u64 = 4 << 20;
 
+/// The longest that a name may take, and a connection, TLS included (one retransmitted packet is a second): what was decided
+/// to be sent is not sent long after.
+const RESOLVE: Duration = Duration::from_secs(1);
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// Nothing answered, or not HTTP.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from {uri}")]
@@ -55,5 +60,7 @@ fn config(timeout: Duration) -> ureq::config::ConfigBuilder<ureq::typestate::Age
         .http_status_as_error(false)
         .max_redirects(0)
         .timeout_global(Some(timeout))
+        .timeout_resolve(Some(RESOLVE))
+        .timeout_connect(Some(CONNECT))
         .user_agent(concat!("redis-ha/", env!("CARGO_PKG_VERSION")))
 }

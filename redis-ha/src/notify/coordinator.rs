@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Change;
+use super::{Change, Word};
 use crate::aws::Severity;
 
 /// How often, how soon and for how long.
@@ -73,6 +73,8 @@ pub struct Order<T> {
     pub subject: usize,
     /// The step.
     pub step: Step<T>,
+    /// The word that it is under: what it has not done when another is said, it must not do.
+    pub word: Word,
 }
 
 /// What came of a step.
@@ -149,7 +151,7 @@ impl Claim {
 struct Slot<T> {
     is_master: bool,
     /// Which word of keepalived is in force; the outcome of a step under an older one is void.
-    word: u64,
+    word: Word,
     claim: Option<Claim>,
     /// When the last claim came to its end.
     ended: Option<Instant>,
@@ -164,14 +166,20 @@ pub struct Coordinator<T> {
     pace: Pace,
     slots: Vec<Slot<T>>,
     /// The subject of the step under way, and the word that was in force when it began.
-    busy: Option<(usize, u64)>,
+    busy: Option<(usize, Word)>,
 }
 
 impl<T> Coordinator<T> {
     /// For so many subjects, none of which is master as far as is known.
     pub fn new(subjects: usize, pace: Pace) -> Self {
-        let slot =
-            || Slot { is_master: false, word: 0, claim: None, ended: None, is_contested: false, due: None };
+        let slot = || Slot {
+            is_master: false,
+            word: Word::none(),
+            claim: None,
+            ended: None,
+            is_contested: false,
+            due: None,
+        };
         Self { pace, slots: std::iter::repeat_with(slot).take(subjects).collect(), busy: None }
     }
 
@@ -229,8 +237,8 @@ impl<T> Coordinator<T> {
             let reason = if is_contested { Reason::Contested } else { Reason::Reconcile };
             slot.claim = Some(Claim::new(reason, now));
         }
-        self.busy = Some((subject, slot.word));
-        Some(Order { subject, step })
+        self.busy = Some((subject, slot.word.clone()));
+        Some(Order { subject, step, word: slot.word.clone() })
     }
 
     /// The step under way has come to its end; `jitter` is in 0..1.
@@ -238,7 +246,7 @@ impl<T> Coordinator<T> {
         let Some((subject, word)) = self.busy.take() else { return Verdict::Superseded };
         let pace = self.pace;
         let slot = &mut self.slots[subject];
-        if slot.word != word {
+        if !word.is_in_force() {
             return Verdict::Superseded;
         }
         let Some(claim) = slot.claim.as_mut() else { return Verdict::Superseded };
@@ -277,7 +285,7 @@ impl<T> Coordinator<T> {
 impl<T> Slot<T> {
     fn begin(&mut self, now: Instant) {
         self.is_master = true;
-        self.word += 1;
+        self.word.pass();
         self.claim = Some(Claim::new(Reason::Master, now));
         self.is_contested = false;
         self.due = Some((now, Step::Look));
@@ -285,7 +293,7 @@ impl<T> Slot<T> {
 
     fn end(&mut self) {
         self.is_master = false;
-        self.word += 1;
+        self.word.pass();
         (self.claim, self.due, self.is_contested) = (None, None, false);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! keepalived's notify FIFO tells each change of state. [`Notice`] reads a line; [`Coordinator`] decides, without a clock
 //! or a socket of its own, what is done next: it looks before it takes, confirms what it took, and asks before every step
-//! whether this machine is still master. [`Vpc`] carries out one step. [`serve`] and [`once`] are the shells around them.
+//! whether this machine is still master. [`Vpc`] carries out one step, and asks that once more before each call that moves
+//! something. [`serve`] and [`once`] are the shells around them.
 
 mod coordinator;
 mod fifo;
@@ -14,6 +15,7 @@ mod once;
 mod options;
 mod serve;
 mod vpc;
+mod word;
 
 pub use coordinator::{Coordinator, Order, Outcome, Pace, Reason, Step, Verdict};
 pub use fifo::{Fifo, FifoError};
@@ -24,3 +26,4 @@ pub use once::{OnceError, OnceReport, once};
 pub use options::{InterfaceChoice, NotifyOptions, Vip, VipMode};
 pub use serve::{ServeError, serve};
 pub use vpc::{Taking, Vpc, VpcError};
+pub use word::Word;

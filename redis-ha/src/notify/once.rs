@@ -8,7 +8,7 @@ use super::machine_addresses::machine_addresses;
 use super::{
     Change, Coordinator, Notice, NotifyOptions, Order, Outcome, Pace, Subject, Verdict, Vpc, VpcError,
 };
-use crate::aws::{AwsEnvironment, InterfaceId};
+use crate::aws::{AwsEnvironment, Ec2Error, InterfaceId};
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,8 @@ pub(super) fn list(addresses: &[Ipv4Addr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Does what a notice asks for. Before each retry it looks whether this machine still has the VIP, where it can.
+/// Does what a notice asks for. Before each retry and each call that moves something it looks whether this machine has the
+/// VIP, where it can.
 pub fn once(
     options: &NotifyOptions,
     environment: AwsEnvironment,
@@ -75,21 +76,26 @@ pub fn once(
     let mut coordinator = Coordinator::new(1, Pace::new(options.deadline, options.reconcile));
     coordinator.hear(0, Change::Master, Instant::now());
     let mut last = None;
+    let is_master = || !options.has_local_addresses || is_here(&addresses);
     loop {
         let now = Instant::now();
-        let Some(Order { subject: _, step }) = coordinator.poll(now) else {
+        let Some(Order { subject: _, step, word: _ }) = coordinator.poll(now) else {
             let Some(at) = coordinator.wake_at() else { return Err(OnceError::NoLongerMaster) };
             sleep(at.saturating_duration_since(now));
-            if options.has_local_addresses && !is_here(&addresses) {
+            if !is_master() {
                 return Err(OnceError::NoLongerMaster);
             }
             continue;
         };
-        let outcome = vpc.carry_out(&addresses, &step).unwrap_or_else(|error| {
-            let severity = error.severity();
-            last = Some(error);
-            Outcome::Failed(severity)
-        });
+        let outcome = match vpc.carry_out(&addresses, &step, &is_master) {
+            Ok(outcome) => outcome,
+            Err(VpcError::Ec2(Ec2Error::Void { .. })) => return Err(OnceError::NoLongerMaster),
+            Err(error) => {
+                let severity = error.severity();
+                last = Some(error);
+                Outcome::Failed(severity)
+            }
+        };
         match coordinator.finish(outcome, Instant::now(), fastrand::f64()) {
             Verdict::Continues | Verdict::Retries { .. } => {}
             Verdict::Held { is_moved, reason: _, took } => {

@@ -131,9 +131,9 @@ fn carry_out(
     if events.send(Event::Ready(ready)).is_err() {
         return;
     }
-    while let Ok(Order { subject, step }) = orders.recv() {
+    while let Ok(Order { subject, step, word }) = orders.recv() {
         let addresses = &subjects[subject];
-        let result = vpc.carry_out(addresses, &step);
+        let result = vpc.carry_out(addresses, &step, &|| word.is_in_force());
         let interface = vpc.interface_of(addresses).cloned();
         if events.send(Event::Done { result, interface }).is_err() {
             return;

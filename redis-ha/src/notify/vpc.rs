@@ -143,15 +143,17 @@ impl Vpc {
         self.identities.get(addresses.first()?).map(|identity| &identity.interface)
     }
 
-    /// Carries out a step.
+    /// Carries out a step. `may_move` is asked immediately before each call that moves something; if it says no, that call
+    /// and all after it are not made.
     pub fn carry_out(
         &mut self,
         addresses: &[Ipv4Addr],
         step: &Step<Taking>,
+        may_move: &dyn Fn() -> bool,
     ) -> Result<Outcome<Taking>, VpcError> {
         let result = match step {
             Step::Look => self.look(addresses),
-            Step::Take(what) => self.take(addresses, what).map(|()| Outcome::Taken),
+            Step::Take(what) => self.take(addresses, what, may_move).map(|()| Outcome::Taken),
         };
         if let Err(VpcError::Ec2(error)) = &result {
             let is_gone = error.code().is_some_and(|code| code.starts_with("InvalidNetworkInterfaceID"));
@@ -244,14 +246,19 @@ impl Vpc {
         Ok(if is_held { Outcome::Held } else { Outcome::Elsewhere(Taking::Routes(missing)) })
     }
 
-    fn take(&mut self, addresses: &[Ipv4Addr], what: &Taking) -> Result<(), VpcError> {
+    fn take(
+        &mut self,
+        addresses: &[Ipv4Addr],
+        what: &Taking,
+        may_move: &dyn Fn() -> bool,
+    ) -> Result<(), VpcError> {
         let Identity { interface, .. } = self.identity(addresses)?;
         let (ec2, imds) = self.services()?;
         match what {
-            Taking::Addresses(missing) => ec2.assign(imds, &interface, missing)?,
+            Taking::Addresses(missing) => ec2.assign(imds, &interface, missing, may_move)?,
             Taking::Routes(missing) => {
                 for (table, address) in missing {
-                    ec2.replace_route(imds, table, &destination(*address), &interface)?;
+                    ec2.replace_route(imds, table, &destination(*address), &interface, may_move)?;
                 }
             }
         }

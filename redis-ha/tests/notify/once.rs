@@ -310,3 +310,25 @@ fn a_route_to_an_interface_that_drops_is_not_made() {
     assert!(ended.stderr.contains("its source/destination check is on"), "{}", ended.stderr);
     assert_eq!(fake.called("ReplaceRoute"), 0);
 }
+
+/// 127.0.0.77 is on no device: this machine has lost the VIP since the notice.
+#[test]
+fn who_has_lost_the_vip_meanwhile_does_not_take_it() {
+    let fake = Fake::new();
+    let local = Eni {
+        id: "eni-0000000d",
+        mac: "02:00:00:00:00:0d",
+        subnet: "subnet-0000000d",
+        primary: [127, 0, 0, 21].into(),
+        ..fake.state().eni(ENI_OTHER).clone()
+    };
+    fake.state().subnets.insert("subnet-0000000d", "127.0.0.0/24".parse().unwrap());
+    fake.state().enis.push(local);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_redis-ha"));
+    command.env_clear().args(["notify", "--imds-endpoint", &fake.imds(&["eni-0000000d"])]);
+    command.args(["--ec2-endpoint", &fake.ec2, "--vip", "VI_1=127.0.0.77"]);
+    let ended = once(&mut command, "MASTER");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("this machine is no longer master"), "{}", ended.stderr);
+    assert_eq!((fake.called("DescribeNetworkInterfaces"), fake.called("AssignPrivateIpAddresses")), (1, 0));
+}

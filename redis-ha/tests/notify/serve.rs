@@ -1,9 +1,9 @@
 //! The daemon, told by its FIFO.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::fake::{ENI_A, ENI_B, ENI_OTHER, Eni, Fake, Fault, VIP, nowhere};
+use crate::fake::{CREDENTIALS, ENI_A, ENI_B, ENI_OTHER, Eni, Fake, Fault, OVERLAY, TABLES, VIP, nowhere};
 use crate::program::{Daemon, bare, notify, notify_on};
 
 const VIP_ARGUMENTS: [&str; 4] = ["--vip", "VI_1=10.0.1.100", "--reconcile", "400ms"];
@@ -91,6 +91,53 @@ fn a_backup_during_a_look_keeps_the_address_from_being_taken() {
     daemon.wait_for("BACKUP");
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!((fake.called(TAKE), fake.holder(VIP)), (0, Some(ENI_B)));
+}
+
+/// The order to take it is given, and its request waits for credentials.
+#[test]
+fn a_backup_before_the_request_is_sent_keeps_the_address_from_being_taken() {
+    let fake = Fake::new();
+    fake.state().give(VIP, ENI_B);
+    // Valid, but so near their end that each call asks for new ones.
+    fake.state().role_expiry =
+        humantime::format_rfc3339(SystemTime::now() + Duration::from_secs(120)).to_string();
+    let mut daemon = ready(notify(&fake));
+    fake.state().fault("DescribeNetworkInterfaces", &[Fault::Slow(Duration::from_millis(300))]);
+    let before = fake.calls();
+    daemon.master();
+    fake.wait("the look", |state| state.calls.len() > before);
+    let asked = fake.state().metadata_calls.len();
+    fake.state().credentials_take = Duration::from_secs(1);
+    fake.wait("credentials for the taking", |state| {
+        state.metadata_calls[asked..].iter().any(|call| call.ends_with(CREDENTIALS))
+    });
+    daemon.backup();
+    daemon.wait_for("BACKUP");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((fake.called(TAKE), fake.holder(VIP)), (0, Some(ENI_B)));
+    // No failure: nothing is told, and the next master's word is obeyed.
+    assert!(!daemon.told().iter().any(|line| line.contains("not sent")), "{:?}", daemon.told());
+    fake.state().credentials_take = Duration::ZERO;
+    daemon.master();
+    daemon.wait_for("now leads to");
+    fake.assert_no_offence();
+}
+
+#[test]
+fn a_backup_between_two_routes_keeps_the_second_from_being_taken() {
+    let fake = Fake::new();
+    fake.state().eni(ENI_A).source_dest_check = false;
+    let tables = ["--route-table", TABLES[0], "--route-table", TABLES[1], "--vip", "VI_1=172.30.0.1"];
+    let mut daemon = Daemon::start(notify(&fake), &tables);
+    daemon.wait_for("EC2 answers");
+    fake.state().fault("ReplaceRoute", &[Fault::Slow(Duration::from_millis(700))]);
+    daemon.master();
+    fake.wait("the first route's", |state| state.called("ReplaceRoute") == 1);
+    daemon.backup();
+    daemon.wait_for("BACKUP");
+    std::thread::sleep(Duration::from_millis(1500));
+    let led = TABLES.map(|table| fake.state().routes[table][&format!("{OVERLAY}/32")].clone());
+    assert_eq!((fake.called("ReplaceRoute"), led), (1, [ENI_A, ENI_B].map(str::to_owned)));
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Model {
     }
 
     fn finish(&mut self, failure: Option<Severity>, lags: bool) {
-        let Some((Order { subject, step }, stays)) = self.under_way.take() else { return };
+        let Some((Order { subject, step, word }, stays)) = self.under_way.take() else { return };
         let leads_here = &mut self.leads_here[subject];
         let outcome = match (failure, step) {
             (Some(severity), _) => Outcome::Failed(severity),
@@ -282,6 +282,7 @@ impl Model {
                 Outcome::Taken
             }
         };
+        assert!(stays || !word.is_in_force(), "who carries it out sees that it is void");
         let verdict = self.coordinator.finish(outcome, self.now, 0.5);
         assert!(
             stays || verdict == Verdict::Superseded,

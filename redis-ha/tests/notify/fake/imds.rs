@@ -1,16 +1,27 @@
 //! The instance metadata, of its second version alone.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Instant;
 
 use tiny_http::{Method, Request};
 
 use super::{REGION, Reply, State, header};
 
+/// The role's credentials.
+pub(crate) const CREDENTIALS: &str = "iam/security-credentials/notify";
+
 pub(super) fn answer(state: &Arc<Mutex<State>>, enis: &[&'static str], request: &mut Request) -> Reply {
-    let mut state = state.lock().expect("no test holds it while it fails");
+    let lock = || state.lock().expect("no test holds it while it fails");
     let path = request.url().to_owned();
+    let mut state = lock();
     state.metadata_calls.push(path.clone());
+    if path.ends_with(CREDENTIALS) {
+        let time = state.credentials_take;
+        drop(state);
+        thread::sleep(time);
+        state = lock();
+    }
     if header(request, "x-forwarded-for").is_some() {
         state.offences.push(format!("{path} through a proxy"));
         return Reply::text(403, "");
@@ -38,7 +49,7 @@ pub(super) fn answer(state: &Arc<Mutex<State>>, enis: &[&'static str], request: 
     }
     let item = path.strip_prefix("/latest/meta-data/").filter(|_| *request.method() == Method::Get);
     let found = item.and_then(|item| value(&state, enis, item));
-    if path.ends_with("/notify") && state.next_role_key.is_some() {
+    if path.ends_with(CREDENTIALS) && state.next_role_key.is_some() {
         state.role_key = state.next_role_key.take();
     }
     match found {
@@ -51,7 +62,7 @@ fn value(state: &State, enis: &[&str], item: &str) -> Option<String> {
     match item {
         "placement/region" => return Some(REGION.to_owned()),
         "iam/security-credentials/" => return state.role_key.as_ref().map(|_| "notify".to_owned()),
-        "iam/security-credentials/notify" => {
+        CREDENTIALS => {
             let id = state.role_key.as_ref()?;
             let key = &state.keys[id];
             return Some(format!(

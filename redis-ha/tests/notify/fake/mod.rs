@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use tiny_http::{Request, Server};
 
+pub(crate) use imds::CREDENTIALS;
+
 pub(crate) const REGION: &str = "eu-central-1";
 /// The two proxies' interfaces, and one of somebody else, all in one subnet.
 pub(crate) const ENI_A: &str = "eni-0000000000000000a";
@@ -88,6 +90,8 @@ pub(crate) struct State {
     pub(crate) next_role_key: Option<String>,
     pub(crate) role_expiry: String,
     pub(crate) metadata_calls: Vec<String>,
+    /// How long the role's credentials take.
+    pub(crate) credentials_take: Duration,
 }
 
 impl State {
@@ -157,6 +161,7 @@ impl Fake {
             next_role_key: None,
             role_expiry: "2999-01-01T00:00:00Z".to_owned(),
             metadata_calls: Vec::new(),
+            credentials_take: Duration::ZERO,
         };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
