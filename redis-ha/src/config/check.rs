@@ -128,7 +128,7 @@ impl Checker<'_> {
     }
 
     fn aws(&mut self, draft: AwsDraft, hosts: &[HostName], vips: &[IpNetwork]) -> Option<Aws> {
-        let AwsDraft { at, is_route, tables, region, interfaces } = draft;
+        let AwsDraft { at, is_route, tables, region, interfaces, reserve } = draft;
         if vips.iter().any(IpNetwork::is_ipv6) {
             self.fault(
                 &at.span,
@@ -162,7 +162,11 @@ impl Checker<'_> {
                 return None;
             }
         };
-        Some(Aws { vip, region: region.map(|at| at.value), interfaces: of_proxies })
+        if let Some(reserve) = reserve.as_ref().filter(|_| is_route) {
+            self.fault(&reserve.span, "nobody keeps a VIP that routes lead to", "leave `reserve` out");
+        }
+        let (region, reserve) = (region.map(|at| at.value), reserve.map(|at| at.value));
+        Some(Aws { vip, region, interfaces: of_proxies, reserve })
     }
 
     fn clusters(&mut self, drafts: Vec<ClusterDraft>, proxies: Option<&Proxies>) -> Vec<Cluster> {

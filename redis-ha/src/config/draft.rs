@@ -40,6 +40,7 @@ pub(super) struct AwsDraft {
     pub(super) tables: Option<At<Vec<At<RouteTableId>>>>,
     pub(super) region: Option<At<Region>>,
     pub(super) interfaces: Vec<(At<HostName>, InterfaceId)>,
+    pub(super) reserve: Option<At<InterfaceId>>,
 }
 
 #[derive(Debug)]
@@ -121,7 +122,7 @@ fn proxies(reader: &mut Reader, fields: &Fields<'_>) -> ProxiesDraft {
 }
 
 fn aws(reader: &mut Reader, fields: &Fields<'_>, at: At<()>) -> Option<AwsDraft> {
-    reader.known(fields, &["mode", "route_tables", "region", "interfaces"]);
+    reader.known(fields, &["mode", "route_tables", "region", "interfaces", "reserve"]);
     let words = [("address", false), ("route", true)];
     let mode = reader.required(fields, "mode")?;
     let is_route = word(reader, mode, "mode", &words)?;
@@ -138,7 +139,10 @@ fn aws(reader: &mut Reader, fields: &Fields<'_>, at: At<()>) -> Option<AwsDraft>
         let accepted = "an id as \"eni-0123456789abcdef0\"";
         by_host(reader, value, "interfaces", "a network interface", accepted)
     });
-    Some(AwsDraft { at, is_route, tables, region, interfaces: interfaces.unwrap_or_default() })
+    let reserve = fields.get("reserve").and_then(|value| {
+        explained(reader, value, "a network interface", "an id as \"eni-0123456789abcdef0\"")
+    });
+    Some(AwsDraft { at, is_route, tables, region, interfaces: interfaces.unwrap_or_default(), reserve })
 }
 
 fn cluster(reader: &mut Reader, fields: &Fields<'_>) -> ClusterDraft {

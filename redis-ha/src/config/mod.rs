@@ -159,6 +159,8 @@ pub struct Aws {
     pub region: Option<Region>,
     /// The proxies' network interfaces; found by their subnets unless the file says.
     pub interfaces: BTreeMap<HostName, InterfaceId>,
+    /// An interface of no machine that has the VIPs until a proxy takes them.
+    pub reserve: Option<InterfaceId>,
 }
 
 /// The proxies that all tenants share.

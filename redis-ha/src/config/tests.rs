@@ -104,6 +104,10 @@ fn each_fault_is_told_with_its_place() {
         ),
         (
             "router_id = 51",
+            "router_id = 51\naws = { mode = \"route\", route_tables = [\"rtb-0123456789abcdef0\"], reserve = \"eni-0123456789abcdef0\" }",
+        ),
+        (
+            "router_id = 51",
             "router_id = 51\naws = { mode = \"address\", interfaces = { p1 = \"x\" }, region = \"?\" }",
         ),
         (r#"tenant = "acme""#, r#"tenant = "acne""#),
@@ -167,7 +171,11 @@ fn what_is_written_reads_the_same() {
             "max_memory = \"256MiB\"",
             "max_memory = \"256MiB\"\ntls = \"a.pem\"\npersistence = \"none\"\nprofile = \"calm\"",
         );
-    for text in [GOOD, &rich] {
+    let reserved = GOOD.replace(
+        "router_id = 51",
+        "router_id = 51\naws = { mode = \"address\", reserve = \"eni-0123456789abcdef0\" }",
+    );
+    for text in [GOOD, &rich, &reserved] {
         let config = parse(text).unwrap();
         let written = config.to_toml(Path::new("mesh.toml"));
         assert_eq!(parse(&written).unwrap(), config, "{written}");

@@ -30,7 +30,7 @@ impl Config {
             proxies.router_id,
             quoted(&proxies.profile.as_str()),
         );
-        if let Some(Aws { vip, region, interfaces }) = &proxies.aws {
+        if let Some(Aws { vip, region, interfaces, reserve }) = &proxies.aws {
             let mut pairs = match vip {
                 AwsVip::Address => vec!["mode = \"address\"".to_owned()],
                 AwsVip::Route { tables } => {
@@ -46,6 +46,7 @@ impl Config {
                     .collect();
                 pairs.push(format!("interfaces = {{ {} }}", all.join(", ")));
             }
+            pairs.extend(reserve.iter().map(|reserve| format!("reserve = {}", quoted(reserve))));
             let _ = writeln!(text, "aws = {{ {} }}", pairs.join(", "));
         }
         for cluster in clusters {

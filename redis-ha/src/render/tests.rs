@@ -37,7 +37,7 @@ fn the_files_of_a_node_a_proxy_and_a_host() {
 fn the_other_ways() {
     let service = SERVICE
         .replace("persistence = \"aof\"", "persistence = \"none\"\nprofile = \"calm\"\ntls = \"acme.pem\"")
-        .replace("router_id = 51", "router_id = 51\nprofile = \"seed\"\naws = { mode = \"address\" }")
+        .replace("router_id = 51", "router_id = 51\nprofile = \"seed\"\naws = { mode = \"address\", interfaces = { proxy1 = \"eni-0123456789abcdef0\", proxy2 = \"eni-0123456789abcdef1\" }, reserve = \"eni-0123456789abcdef2\" }")
         .replace("persistence = \"rdb\"", "persistence = \"rdb\"\nprofile = \"seed-30\"");
     let config = config(&service);
     let files = render(&config, &secrets(&config));

@@ -198,7 +198,7 @@ WantedBy=multi-user.target
 }
 
 pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layout) -> String {
-    let Aws { vip, region, interfaces } = aws;
+    let Aws { vip, region, interfaces, reserve } = aws;
     let mut options = format!("--fifo {}", layout.notify_fifo().display());
     // Writing into a string cannot fail.
     for vip in &config.proxies.vips {
@@ -217,7 +217,8 @@ pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layo
     }
     // A route has no owner that it could be taken from by mistake.
     if *vip == AwsVip::Address {
-        for (_, peer) in interfaces.iter().filter(|(host, _)| *host != proxy) {
+        let others = interfaces.iter().filter(|(host, _)| *host != proxy).map(|(_, interface)| interface);
+        for peer in others.chain(reserve) {
             let _ = write!(options, " --peer {peer}");
         }
     }

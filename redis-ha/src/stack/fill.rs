@@ -8,6 +8,7 @@ use serde_json::Value;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
 
 use super::hosts::logical_name;
+use super::network::VIP_RESERVE;
 use crate::aws::{InterfaceId, Region, RouteTableId};
 
 /// The outputs are not this topology's stack's, or a file cannot be edited.
@@ -147,6 +148,11 @@ pub fn fill_service(text: &str, topology: &Topology, outputs: &Outputs) -> Resul
         }
     }
     aws["interfaces"] = value(interfaces);
+    match outputs.get::<InterfaceId>(VIP_RESERVE.to_owned(), "network interface") {
+        Ok(reserve) => aws["reserve"] = value(reserve.as_str()),
+        Err(FillError::Missing { .. }) => _ = aws.remove("reserve"),
+        Err(error) => return Err(error),
+    }
     Ok(document.to_string())
 }
 
@@ -211,6 +217,11 @@ underlay_ip = "10.9.9.8"
              interfaces = { proxy-1 = \"eni-0123abcd\" }\n"
         );
         assert_eq!(fill_service(&filled, &topology, &two()).unwrap(), filled, "twice is as once");
+        let mut reserved = two();
+        reserved.0.insert("VipReserve".to_owned(), "eni-0123abce".to_owned());
+        let with_reserve = fill_service(&filled, &topology, &reserved).unwrap();
+        assert_eq!(with_reserve, format!("{filled}reserve = \"eni-0123abce\"\n"));
+        assert_eq!(fill_service(&with_reserve, &topology, &two()).unwrap(), filled);
         let mut route = two();
         route.0.insert("RouteTable".to_owned(), "rtb-0123abcd".to_owned());
         let filled = fill_service(&filled, &topology, &route).unwrap();

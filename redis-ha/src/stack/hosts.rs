@@ -3,7 +3,7 @@
 use ovs_mesh::{HostName, Topology};
 use serde_json::{Value, json};
 
-use super::network::tags;
+use super::network::{VIP_RESERVE, tags};
 use super::{StackError, StackOptions, VipPlacement, user_data};
 
 /// A host's name as a resource's: letters and digits alone.
@@ -39,8 +39,6 @@ pub(super) fn resources(
     options: &StackOptions,
 ) -> Result<Vec<(String, Value)>, StackError> {
     let subnets = subnets(topology, options);
-    // Has the VIP first, and must exist before the VPC may give it to somebody else.
-    let first = first_holder(topology, options);
     let mut resources = Vec::new();
     for (host, subnet) in topology.hosts().iter().zip(subnets) {
         let name = host.name();
@@ -62,13 +60,8 @@ pub(super) fn resources(
             }
         });
         if options.placement == VipPlacement::Address {
-            if first.as_ref() == Some(&logical) {
-                // Without a primary one among them, EC2 chooses it.
-                let vip = json!([{ "PrivateIpAddress": options.vip, "Primary": false }]);
-                interface["Properties"]["PrivateIpAddresses"] = vip;
-            } else if let Some(first) = &first {
-                interface["DependsOn"] = json!(format!("{first}Interface"));
-            }
+            // Before the VPC may give this one the VIP as its own.
+            interface["DependsOn"] = json!(VIP_RESERVE);
         }
         let mut properties = json!({
             "LaunchTemplate": {

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::hosts::first_holder;
 use super::{StackOptions, VipPlacement};
 
+/// The resource of the interface that has the VIP until `redis-ha notify` takes it.
+pub(super) const VIP_RESERVE: &str = "VipReserve";
+
 /// A resource's name, after the stack's.
 pub(super) fn tags(what: &str) -> Value {
     json!([{ "Key": "Name", "Value": { "Fn::Sub": format!("${{AWS::StackName}}-{what}") } }])
@@ -99,6 +102,20 @@ pub(super) fn resources(topology: &Topology, options: &StackOptions) -> Vec<(Str
             }
         });
         resources.push(("VipRoute", route));
+    }
+    if options.placement == VipPlacement::Address {
+        let reserve = json!({
+            "Type": "AWS::EC2::NetworkInterface",
+            "Properties": {
+                // On a proxy's, its cloud-init would make the VIP the machine's own, whoever is master.
+                "Description": "keeps the VIP until a proxy takes it",
+                "SubnetId": { "Ref": "SubnetA" },
+                // Without a primary one among them, EC2 chooses it.
+                "PrivateIpAddresses": [{ "PrivateIpAddress": options.vip, "Primary": false }],
+                "Tags": tags("vip-reserve"),
+            }
+        });
+        resources.push((VIP_RESERVE, reserve));
     }
     resources.into_iter().map(|(name, resource)| (name.to_owned(), resource)).collect()
 }

@@ -64,6 +64,13 @@ fn outputs(topology: &Topology, options: &StackOptions) -> Value {
             json!({ "Ref": "RouteTable" }),
         );
     }
+    if options.placement == VipPlacement::Address {
+        output(
+            network::VIP_RESERVE.to_owned(),
+            "The network interface that has the VIP until a proxy takes it".to_owned(),
+            json!({ "Ref": network::VIP_RESERVE }),
+        );
+    }
     for host in topology.hosts() {
         let name = host.name();
         let logical = logical_name(name);

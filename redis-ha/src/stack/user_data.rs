@@ -6,6 +6,7 @@ use ovs_mesh::{HostName, Topology};
 use serde_json::{Value, json};
 
 use super::hosts::logical_name;
+use super::network::VIP_RESERVE;
 use super::{StackError, StackOptions, VipPlacement};
 
 /// EC2's bound, in bytes before they are encoded.
@@ -31,6 +32,18 @@ echo "${ProgramsSha256}  $archive" | sha256sum --check --quiet
 tar -C /usr/local/bin -xzf "$archive" PROGRAMS
 mkdir -p /etc/ovsmesh
 "#;
+
+/// Of a proxy whose VIP is an address of its interface; cloud-init's, of Debian 12 (22.4).
+const VIP_IS_KEEPALIVEDS: &str = "\
+# cloud-init makes an interface's secondary addresses this machine's own for good. The VIP is keepalived's to set.
+cat > /etc/cloud/cloud.cfg.d/95-ovsmesh-vip.cfg << 'END-OF-FILE'
+datasource: { Ec2: { apply_full_imds_network_config: false } }
+updates: { network: { when: [boot-new-instance, boot] } }
+END-OF-FILE
+# On an interface that had the VIP before this instance, it has done so already. The other address need not go along.
+sysctl -q -w net.ipv4.conf.all.promote_secondaries=1
+ip -4 address flush to VIP/32
+";
 
 const SYNC_UNIT: &str = "[Unit]
 Description=ovsmesh: this host's share of the mesh
@@ -77,6 +90,9 @@ pub(super) fn user_data(
     let (packages, programs) =
         if is_proxy { ("haproxy keepalived", "ovsmesh redis-ha") } else { ("lxc", "ovsmesh") };
     let mut script = INSTALL.replace(" PACKAGES", &format!(" {packages}")).replace("PROGRAMS", programs);
+    if is_proxy && options.placement == VipPlacement::Address {
+        script.push_str(&VIP_IS_KEEPALIVEDS.replace("VIP/", &format!("{}/", options.vip)));
+    }
     file(&mut script, "/etc/ovsmesh/mesh.toml", &mesh(topology));
     file(&mut script, "/etc/systemd/system/ovsmesh.service", &SYNC_UNIT.replace("HOST", host.as_str()));
     let mut units = "ovsmesh.service".to_owned();
@@ -123,6 +139,7 @@ fn notify_arguments(topology: &Topology, options: &StackOptions) -> String {
             for host in topology.hosts().iter().filter(|host| options.proxies.contains(host.name())) {
                 let _ = write!(arguments, " --peer ${{{}Interface}}", logical_name(host.name()));
             }
+            let _ = write!(arguments, " --peer ${{{VIP_RESERVE}}}");
         }
         VipPlacement::Route => arguments.push_str(" --route-table ${RouteTable}"),
     }

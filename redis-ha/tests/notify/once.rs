@@ -104,6 +104,19 @@ fn an_address_is_taken_from_named_peers_alone() {
     fake.assert_no_offence();
 }
 
+/// As in a new stack: the VIP is nobody's, and the other proxy is there.
+#[test]
+fn what_is_nobodys_is_taken_after_one_more_look() {
+    let fake = Fake::new();
+    assert_eq!(fake.holder(VIP), None);
+    let ended = once(notify(&fake).args(VIP_ARGUMENTS).args(["--peer", ENI_A, "--peer", ENI_B]), "MASTER");
+    assert_eq!((ended.code, fake.holder(VIP)), (Some(0), Some(ENI_A)), "{}", ended.stderr);
+    let (look, take) = ("DescribeNetworkInterfaces", "AssignPrivateIpAddresses");
+    // The second look is for others than the peers.
+    assert_eq!(fake.state().actions(), [look, look, take, look]);
+    fake.assert_no_offence();
+}
+
 #[test]
 fn throttling_is_waited_out() {
     let fake = Fake::new();

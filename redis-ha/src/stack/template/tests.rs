@@ -47,6 +47,30 @@ fn the_proxies_share_a_zone_or_do_not() {
     assert_eq!(redis, ["SubnetA", "SubnetB", "SubnetA"]);
 }
 
+/// A machine's cloud-init would make it that machine's own.
+#[test]
+fn no_machine_is_given_the_vip() {
+    let template = template(&topology(), &options(VipPlacement::Address)).unwrap();
+    let resources = template["Resources"].as_object().unwrap();
+    let holders: Vec<&str> = resources
+        .iter()
+        .filter(|(_, resource)| resource["Properties"].get("PrivateIpAddresses").is_some())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(holders, ["VipReserve"]);
+    for (name, resource) in resources {
+        assert!(!resource["Properties"]["NetworkInterfaces"].to_string().contains("VipReserve"), "{name}");
+        // The VPC gives them addresses of their own only when this one is taken.
+        if resource["Type"] == "AWS::EC2::NetworkInterface" && name != "VipReserve" {
+            assert_eq!(resource["DependsOn"], "VipReserve", "{name}");
+        }
+    }
+    let script = |host: &str| resources[host]["Properties"]["UserData"].to_string();
+    assert!(script("Proxy1Instance").contains("apply_full_imds_network_config: false"));
+    assert!(script("Proxy1Instance").contains("--peer ${VipReserve}"));
+    assert!(!script("Redis1Instance").contains("apply_full_imds_network_config"));
+}
+
 /// Every rule of every group, as one line each: there is none beside them.
 #[test]
 fn nothing_else_passes() {
