@@ -92,14 +92,14 @@ impl Ec2Error {
     /// Whether it is of use to try again.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Unreachable { .. }
-            | Self::Void { .. }
-            | Self::Credentials(CredentialsError::Metadata(_)) => Severity::Transient,
             Self::Refused { status, code, .. } => of_code(*status, code),
             Self::Status { status: 429 | 503, .. } => Severity::Throttled,
             Self::Status { status, .. } if *status >= 500 => Severity::Transient,
             // A page in place of an answer comes from a captive or broken way there.
-            Self::Answer { .. } => Severity::Transient,
+            Self::Answer { .. }
+            | Self::Unreachable { .. }
+            | Self::Void { .. }
+            | Self::Credentials(CredentialsError::Metadata(_)) => Severity::Transient,
             Self::Credentials(_) | Self::Sign { .. } | Self::Status { .. } | Self::Unknown { .. } => {
                 Severity::Permanent
             }

@@ -22,6 +22,8 @@ pub struct Pace {
     pub confirm: Duration,
     /// How long after a claim's end a master that was contested looks again; it is told so on every advert.
     pub contested: Duration,
+    /// How long after a word of keepalived the addresses may differ from it: it is said just before or after they change.
+    pub grace: Duration,
     /// The pause after the first failure. It doubles with each.
     pub pause: Duration,
     /// The same after EC2 has asked for fewer requests.
@@ -42,6 +44,7 @@ impl Pace {
             settle: Duration::from_secs(3).min(reconcile),
             confirm: Duration::from_millis(100),
             contested: Duration::from_secs(1).min(reconcile),
+            grace: Duration::from_secs(2),
             pause: Duration::from_millis(100),
             throttled: Duration::from_millis(400),
             longest: Duration::from_secs(5),
@@ -120,6 +123,17 @@ pub enum Verdict {
     },
 }
 
+/// What the addresses of this machine mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// What keepalived's last word was, or may yet be seen to have been.
+    Expected,
+    /// No line has come, or one was lost: this machine has become master, or is no longer.
+    News,
+    /// keepalived has said that this machine is not master, and the address was here before: something else has put it here.
+    Foreign,
+}
+
 /// Why there is a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -157,6 +171,11 @@ struct Slot<T> {
     ended: Option<Instant>,
     /// Another machine was heard, and no claim has begun since.
     is_contested: bool,
+    /// When keepalived said something last.
+    said: Option<Instant>,
+    /// Whether this machine had the addresses when they were last looked for, and when that changed last.
+    seen: Option<bool>,
+    turned: Option<Instant>,
     due: Option<(Instant, Step<T>)>,
 }
 
@@ -178,6 +197,9 @@ impl<T> Coordinator<T> {
             claim: None,
             ended: None,
             is_contested: false,
+            said: None,
+            seen: None,
+            turned: None,
             due: None,
         };
         Self { pace, slots: std::iter::repeat_with(slot).take(subjects).collect(), busy: None }
@@ -192,6 +214,7 @@ impl<T> Coordinator<T> {
     pub fn hear(&mut self, subject: usize, change: Change, now: Instant) {
         let pace = self.pace;
         let Some(slot) = self.slots.get_mut(subject) else { return };
+        slot.said = Some(now);
         match change {
             Change::Master => slot.begin(now),
             Change::StillMaster | Change::Contested if !slot.is_master => slot.begin(now),
@@ -207,13 +230,24 @@ impl<T> Coordinator<T> {
     /// The subject's addresses were looked for on this machine's devices, where keepalived puts them before it says that
     /// it is master, and whence it takes them before it says that it is not.
     ///
-    /// Returns whether that was news: no line has come, or one was lost.
-    pub fn observe(&mut self, subject: usize, is_present: bool, now: Instant) -> bool {
-        let is_news = self.slots.get(subject).is_some_and(|slot| slot.is_master != is_present);
-        if is_news {
-            self.hear(subject, if is_present { Change::Master } else { Change::NotMaster }, now);
+    /// Before its first word they are all that is known. After one, that they are gone means that it is no longer master;
+    /// that they are here means that it is only if they came after the word: others can put them here too.
+    pub fn observe(&mut self, subject: usize, is_present: bool, now: Instant) -> Sight {
+        let grace = self.pace.grace;
+        let Some(slot) = self.slots.get_mut(subject) else { return Sight::Expected };
+        if slot.seen.replace(is_present).is_some_and(|before| before != is_present) {
+            slot.turned = Some(now);
         }
-        is_news
+        if slot.is_master == is_present || slot.said.is_some_and(|said| now < said + grace) {
+            return Sight::Expected;
+        }
+        let came = slot.said.is_none_or(|said| slot.turned.is_some_and(|turned| turned >= said));
+        match is_present {
+            false => slot.end(),
+            true if came => slot.begin(now),
+            true => return Sight::Foreign,
+        }
+        Sight::News
     }
 
     /// When there is something to do next, unless keepalived says something before; while a step is under way, never.

@@ -17,7 +17,7 @@ mod serve;
 mod vpc;
 mod word;
 
-pub use coordinator::{Coordinator, Order, Outcome, Pace, Reason, Step, Verdict};
+pub use coordinator::{Coordinator, Order, Outcome, Pace, Reason, Sight, Step, Verdict};
 pub use fifo::{Fifo, FifoError};
 pub use identity::{Identity, NoInterface, select};
 pub use log::{Level, Log, SystemLog};

@@ -13,7 +13,7 @@ use super::machine_addresses::machine_addresses;
 use super::once::list;
 use super::{
     Coordinator, Fifo, FifoError, Level, Log, Notice, NoticeError, NotifyOptions, Order, Outcome, Pace,
-    Reason, Subject, Taking, Verdict, Vpc, VpcError, VrrpState,
+    Reason, Sight, Subject, Taking, Verdict, Vpc, VpcError, VrrpState,
 };
 use crate::aws::{AwsEnvironment, InterfaceId};
 
@@ -80,6 +80,7 @@ pub fn serve(
     Daemon {
         coordinator: Coordinator::new(subjects.len(), pace),
         said: vec![None; subjects.len()],
+        sights: vec![Sight::Expected; subjects.len()],
         told: vec![None; subjects.len()],
         unknown: BTreeSet::new(),
         has_local_addresses: options.has_local_addresses,
@@ -146,6 +147,8 @@ struct Daemon<'a> {
     subjects: Vec<(Subject, Vec<Ipv4Addr>)>,
     /// What keepalived said last of each.
     said: Vec<Option<VrrpState>>,
+    /// What this machine's addresses meant last, of each.
+    sights: Vec<Sight>,
     /// The last failure of each that was told: the same one again is not.
     told: Vec<Option<String>>,
     unknown: BTreeSet<Subject>,
@@ -235,12 +238,23 @@ impl Daemon<'_> {
         };
         for (at, (subject, addresses)) in self.subjects.iter().enumerate() {
             let is_present = addresses.iter().any(|address| here.contains(address));
-            if self.coordinator.observe(at, is_present, now) {
-                let what =
-                    if is_present { "has its VIP: it is master" } else { "has no VIP: it is not master" };
+            let sight = self.coordinator.observe(at, is_present, now);
+            let what = match sight {
+                Sight::Expected => None,
+                Sight::News if is_present => {
+                    Some("no line has said so, but this machine has its VIP: it is master")
+                }
+                Sight::News => Some("no line has said so, but this machine has no VIP: it is not master"),
+                Sight::Foreign => Some(
+                    "is not master, but this machine has its VIP: not from keepalived (cloud-init may configure it)",
+                ),
+            };
+            let before = std::mem::replace(&mut self.sights[at], sight);
+            if sight == Sight::News {
                 self.said[at] = None;
-                self.log
-                    .log(Level::Warning, &format!("{subject}: no line has said so, but this machine {what}"));
+            }
+            if let Some(what) = what.filter(|_| sight == Sight::News || sight != before) {
+                self.log.log(Level::Warning, &format!("{subject}: {what}"));
             }
         }
     }

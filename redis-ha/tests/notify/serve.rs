@@ -254,7 +254,7 @@ fn it_ends_on_sigterm_whatever_is_under_way() {
 
 /// 127.0.0.1 is on every machine, as a VIP is on a master's.
 #[test]
-fn who_has_the_vip_on_a_device_is_master_whatever_was_said() {
+fn who_has_the_vip_on_a_device_is_master_unless_keepalived_says_otherwise() {
     let fake = Fake::new();
     let local = Eni {
         id: "eni-0000000d",
@@ -273,9 +273,18 @@ fn who_has_the_vip_on_a_device_is_master_whatever_was_said() {
         command
     };
     // Started after keepalived: no line comes.
-    let mut daemon = Daemon::start(checked(), &["--vip", "VI_1=127.0.0.1"]);
+    let mut daemon = Daemon::start(checked(), &["--vip", "VI_1=127.0.0.1", "--reconcile", "400ms"]);
     daemon.wait_for("no line has said so, but this machine has its VIP: it is master");
     daemon.wait_for("127.0.0.1 now leads to eni-0000000d");
+    // The word counts, although the address stays: keepalived has not put it there.
+    daemon.backup();
+    let line = daemon.wait_for("is not master, but this machine has its VIP: not from keepalived");
+    assert!(line.starts_with("<28>"), "{line}");
+    let before = fake.calls();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(fake.calls(), before);
+    let told = daemon.told().iter().filter(|line| line.contains("not from keepalived")).count();
+    assert_eq!(told, 1, "told once");
     drop(daemon);
     // A BACKUP line was lost.
     let mut daemon = Daemon::start(checked(), &["--vip", "VI_1=127.0.0.77"]);

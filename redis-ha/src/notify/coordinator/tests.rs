@@ -25,6 +25,10 @@ impl One {
         self.coordinator.hear(0, change, self.now);
     }
 
+    fn observe(&mut self, is_present: bool) -> Sight {
+        self.coordinator.observe(0, is_present, self.now)
+    }
+
     fn step(&mut self) -> Option<Step<()>> {
         self.coordinator.poll(self.now).map(|order| order.step)
     }
@@ -177,16 +181,74 @@ fn what_was_taken_is_waited_for_before_it_is_taken_again() {
     assert!(one.now - begun > DEADLINE / 2);
 }
 
+/// notify was started when keepalived was running: there is nothing but the addresses.
 #[test]
-fn a_lost_line_is_made_good_by_the_addresses() {
+fn before_the_first_word_the_addresses_count() {
     let mut one = One::new();
-    assert!(!one.coordinator.observe(0, false, one.now));
-    assert!(one.coordinator.observe(0, true, one.now));
+    assert_eq!(one.observe(false), Sight::Expected);
+    assert_eq!(one.observe(true), Sight::News);
     assert_eq!(one.step(), Some(Step::Look));
     one.finish(Outcome::Held);
-    assert!(!one.coordinator.observe(0, true, one.now));
-    assert!(one.coordinator.observe(0, false, one.now));
+    assert_eq!(one.observe(true), Sight::Expected);
+    assert_eq!(one.observe(false), Sight::News);
     assert_eq!(one.coordinator.wake_at(), None);
+    assert_eq!(One::new().observe(true), Sight::News);
+}
+
+#[test]
+fn a_lost_line_is_made_good_by_the_addresses() {
+    // MASTER was lost: the address came after the word.
+    let mut one = One::new();
+    one.hear(Change::NotMaster);
+    one.now += ms(500);
+    assert_eq!(one.observe(false), Sight::Expected);
+    one.now += ms(1000);
+    assert_eq!(one.observe(true), Sight::Expected, "within the grace");
+    one.now += ms(1000);
+    assert_eq!(one.observe(true), Sight::News);
+    assert_eq!(one.step(), Some(Step::Look));
+    // And BACKUP, and MASTER again.
+    one.now += ms(1000);
+    assert_eq!(one.observe(false), Sight::News);
+    assert!(!one.coordinator.is_master(0));
+    assert_eq!(one.observe(true), Sight::News);
+    // BACKUP was lost, before the address was seen once.
+    let mut one = One::new();
+    assert_eq!(one.observe(false), Sight::Expected);
+    one.hear(Change::Master);
+    assert_eq!(one.observe(false), Sight::Expected);
+    assert!(one.coordinator.is_master(0), "within the grace");
+    one.now += ms(2000);
+    assert_eq!(one.observe(false), Sight::News);
+    assert!(!one.coordinator.is_master(0));
+}
+
+/// cloud-init put it there, say.
+#[test]
+fn an_address_that_was_here_before_a_word_does_not_overrule_it() {
+    for observed_before in [true, false] {
+        let mut one = One::new();
+        if observed_before {
+            assert_eq!(one.observe(true), Sight::News);
+            one.now += ms(1000);
+        }
+        one.hear(Change::NotMaster);
+        assert_eq!(one.observe(true), Sight::Expected);
+        for _ in 0..5 {
+            one.now += ms(1000);
+            let sight = one.observe(true);
+            assert!(sight == Sight::Expected || sight == Sight::Foreign, "{sight:?}");
+            assert!(!one.coordinator.is_master(0));
+        }
+        assert_eq!(one.observe(true), Sight::Foreign);
+        // A word counts at once, whatever is here.
+        one.hear(Change::Master);
+        assert!(one.coordinator.is_master(0));
+        one.hear(Change::NotMaster);
+        one.now += ms(3000);
+        assert_eq!(one.observe(true), Sight::Foreign);
+        assert_eq!(one.coordinator.wake_at(), None);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -226,6 +288,8 @@ struct Model {
     now: Instant,
     is_master: Vec<bool>,
     leads_here: Vec<bool>,
+    /// Whether keepalived has said anything of each.
+    has_spoken: Vec<bool>,
     /// The step under way, and whether its subject has stayed master since it began.
     under_way: Option<(Order<()>, bool)>,
     orders: usize,
@@ -238,6 +302,7 @@ impl Model {
             now: Instant::now(),
             is_master: vec![false; subjects],
             leads_here: vec![false; subjects],
+            has_spoken: vec![false; subjects],
             under_way: None,
             orders: 0,
         }
@@ -294,12 +359,19 @@ impl Model {
         match *op {
             Op::Hear(subject, change) => {
                 self.coordinator.hear(subject, change, self.now);
+                self.has_spoken[subject] = true;
                 self.word(subject, change != Change::NotMaster);
             }
             Op::Observe(subject, is_present) => {
-                let is_news = self.coordinator.observe(subject, is_present, self.now);
-                assert_eq!(is_news, self.is_master[subject] != is_present);
-                self.word(subject, is_present);
+                let differs = self.is_master[subject] != is_present;
+                match self.coordinator.observe(subject, is_present, self.now) {
+                    Sight::News => {
+                        assert!(differs, "what is known is no news");
+                        self.word(subject, is_present);
+                    }
+                    Sight::Foreign => assert!(differs && is_present && self.has_spoken[subject]),
+                    Sight::Expected => assert!(!differs || self.has_spoken[subject]),
+                }
             }
             Op::Lose(subject) => self.leads_here[subject] = false,
             Op::Wait(time) => self.now += ms(time),

@@ -6,10 +6,7 @@ use std::time::Instant;
 
 use tiny_http::{Method, Request};
 
-use super::{REGION, Reply, State, header};
-
-/// The role's credentials.
-pub(crate) const CREDENTIALS: &str = "iam/security-credentials/notify";
+use super::{CREDENTIALS, REGION, Reply, State, header};
 
 pub(super) fn answer(state: &Arc<Mutex<State>>, enis: &[&'static str], request: &mut Request) -> Reply {
     let lock = || state.lock().expect("no test holds it while it fails");

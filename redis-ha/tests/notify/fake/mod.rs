@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use tiny_http::{Request, Server};
 
-pub(crate) use imds::CREDENTIALS;
-
 pub(crate) const REGION: &str = "eu-central-1";
 /// The two proxies' interfaces, and one of somebody else, all in one subnet.
 pub(crate) const ENI_A: &str = "eni-0000000000000000a";
@@ -24,6 +22,8 @@ pub(crate) const ENI_B: &str = "eni-0000000000000000b";
 pub(crate) const ENI_OTHER: &str = "eni-0000000000000000c";
 pub(crate) const TABLES: [&str; 2] = ["rtb-00000000000000001", "rtb-00000000000000002"];
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 100);
+/// Where the instance metadata has the role's credentials.
+pub(crate) const CREDENTIALS: &str = "iam/security-credentials/notify";
 /// A VIP that routes lead to.
 pub(crate) const OVERLAY: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
 
