@@ -75,12 +75,18 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
     assert!(rendered.status.success(), "{}", shown(&rendered));
     let checked = redis_ha(dir.path(), &["check", "out"]);
     assert!(checked.status.success(), "{}", shown(&checked));
-    assert!(shown(&checked).contains("16 files accepted by the daemons, 0 findings"), "{}", shown(&checked));
+    assert!(shown(&checked).contains("34 files accepted by the daemons, 0 findings"), "{}", shown(&checked));
     for (file, from, to, says) in [
         ("nodes/101/etc/redis-ha/redis.conf", "maxmemory-policy", "maxmemory-polices", "Bad directive"),
         ("nodes/101/etc/redis-ha/sentinel.conf", "announce-ip", "anounce-ip", "Unrecognized sentinel"),
         ("proxies/proxy1/etc/redis-ha/haproxy.cfg", "mode tcp", "mode udp", "unknown proxy mode"),
         ("proxies/proxy1/etc/redis-ha/keepalived.conf", "advert_int", "advert_itn", "Unknown keyword"),
+        (
+            "nodes/101/etc/systemd/system/redis-ha-redis.service",
+            "Restart=always",
+            "Restart=allways",
+            "ignoring: allways",
+        ),
     ] {
         let path = dir.path().join("out").join(file);
         let good = fs::read_to_string(&path).unwrap();

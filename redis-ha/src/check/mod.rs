@@ -4,6 +4,7 @@ mod ours;
 mod programs;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::fmt;
 use std::fs;
@@ -82,7 +83,7 @@ pub(crate) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
 /// Checks the files below `dir` as `render` wrote them.
 ///
 /// Each configuration is given to its daemon's own check, Redis' and Sentinels' to a daemon that is started on a throw-away copy
-/// without the network. Nothing of it touches what runs here.
+/// without the network, units to systemd's, where this machine has it. Nothing of it touches what runs here.
 ///
 /// `beside` are keepalived configurations of other VRRP routers on the underlay.
 pub fn check(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ovs_mesh::NetnsName;
 use ovs_mesh::link::Netns;
 
-use super::{CheckError, CheckReport, Finding, file};
+use super::{CheckError, CheckReport, Finding, file, units};
 use crate::render::RenderedFile;
 
 /// How long a daemon may take to come up on an empty directory.
@@ -34,6 +34,10 @@ pub(super) fn check(
         )?),
         "redis.conf" => daemon("redis-server", path, &redis)?,
         "sentinel.conf" => daemon("redis-sentinel", path, &sentinel)?,
+        name if Path::new(name).extension().is_some_and(|kind| kind == "service") => {
+            let Some(problems) = units::verify(path, report)? else { return Ok(()) };
+            (!problems.is_empty()).then(|| problems.join("\n    "))
+        }
         _ => return Ok(()),
     };
     match said {
@@ -42,7 +46,7 @@ pub(super) fn check(
             check: "daemon",
             object: path.display().to_string(),
             problem,
-            remedy: "see the daemon's manual; is it the version that will run (Redis 7, HAProxy 2.6, keepalived 2.2)?".to_owned(),
+            remedy: "see the daemon's manual; is it the version that will run (Redis 7, HAProxy 2.6, keepalived 2.2, systemd 252)?".to_owned(),
         }),
     }
     Ok(())
@@ -161,7 +165,7 @@ fn scratch() -> Result<tempfile::TempDir, CheckError> {
 }
 
 /// Runs a daemon's check to its end, or ends it: what it says goes into files, so that it never waits for a reader.
-fn run(command: &mut Command, program: &'static str) -> Result<Output, CheckError> {
+pub(super) fn run(command: &mut Command, program: &'static str) -> Result<Output, CheckError> {
     run_until(command, program, || false)
 }
 
@@ -192,7 +196,7 @@ fn said(output: &Output) -> Option<String> {
 }
 
 /// The last lines of what a program said.
-fn text_of(output: &Output) -> String {
+pub(super) fn text_of(output: &Output) -> String {
     let all =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = all.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 
 const MESH: &str = include_str!("../../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
@@ -67,4 +67,34 @@ fn an_address_that_could_be_taken_from_anybody() {
     assert_eq!(with(&format!(r#"{{ mode = "address", {interfaces} }}"#)), []);
     assert_eq!(with(r#"{ mode = "route", route_tables = ["rtb-0123456789abcdef0"] }"#), []);
     assert_eq!(checks(&with(r#"{ mode = "address" }"#)), [("interfaces", "[proxy.aws]")]);
+}
+
+#[test]
+fn systemd_accepts_every_unit() {
+    let interfaces = r#"interfaces = { proxy1 = "eni-0123456789abcdef0", proxy2 = "eni-0123456789abcdef1" }"#;
+    let others = [
+        format!(r#"aws = {{ mode = "address", {interfaces}, reserve = "eni-0123456789abcdef2" }}"#),
+        r#"aws = { mode = "route", route_tables = ["rtb-0123456789abcdef0"], region = "eu-central-1" }"#
+            .to_owned(),
+        "profile = \"seed\"".to_owned(),
+    ];
+    let with = |line: &String| SERVICE.replace("router_id = 51", &format!("router_id = 51\n{line}"));
+    let seed = SERVICE.replace("max_memory", "profile = \"seed\"\nmax_memory");
+    for service in others.iter().map(with).chain([SERVICE.to_owned(), seed]) {
+        let config = config(&service);
+        let client = |cluster: &Cluster| Ok(format!("clients-of-{}-0000", cluster.tenant).parse().unwrap());
+        let secrets = Secrets::new(&config, &"the-operators-secret".parse().unwrap(), client).unwrap();
+        let (dir, mut report, mut units) = (tempfile::tempdir().unwrap(), CheckReport::default(), 0);
+        for file in render(&config, &secrets) {
+            let path = dir.path().join(file.relative());
+            if path.extension().is_some_and(|kind| kind == "service") {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, &file.text).unwrap();
+                programs::check(&file, &path, &mut report).unwrap();
+                units += 1;
+            }
+        }
+        assert_eq!(report.findings, []);
+        assert_eq!((report.accepted, units >= 18), (units, true), "{:?}", report.notes);
+    }
 }
