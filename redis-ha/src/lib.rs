@@ -56,8 +56,9 @@
 //!     Ok(format!("the-password-of-{}", cluster.tenant).parse().expect("it is long enough"))
 //! })?;
 //!
-//! // Redis, Sentinel, two units and the network of six nodes; HAProxy, keepalived and three units of two proxies; …
-//! assert_eq!(render(&config, &secrets).len(), 6 * 5 + 2 * 5 + 3 * 2);
+//! // Redis, Sentinel, two units and the network of six nodes; HAProxy, keepalived, three units and what our own program
+//! // reads of two proxies; …
+//! assert_eq!(render(&config, &secrets).len(), 6 * 5 + 2 * (5 + 5) + 3 * 2);
 //!
 //! let proxy = &config.proxies.hosts[0];
 //! let text = haproxy_cfg(&config, &secrets, proxy, &Layout::default());

@@ -97,3 +97,38 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
         fs::write(&path, good).unwrap();
     }
 }
+
+/// The docs' one command for a proxy: all that our program reads there is in its place, and nobody else reads a secret.
+#[test]
+fn a_proxys_tree_is_all_that_it_needs() {
+    let dir = example();
+    let rendered = redis_ha(dir.path(), &["render", "--out", "out"]);
+    assert!(rendered.status.success(), "{}", shown(&rendered));
+    assert_eq!(fs::read_to_string(dir.path().join("out/.gitignore")).expect("a file of the test"), "*\n");
+    let root = dir.path().join("root");
+    fs::create_dir(&root).expect("a file of the test");
+    let copy = ["-r", "--preserve=mode", "out/proxies/proxy2/.", "root"];
+    let copied = Command::new("cp").current_dir(dir.path()).args(copy).status().expect("cp");
+    assert!(copied.success());
+    let mode = |path: &str| fs::metadata(root.join(path)).expect("it is there").permissions().mode() & 0o7777;
+    let conf = [
+        "",
+        "/redis-ha.toml",
+        "/secrets",
+        "/secrets/tenants",
+        "/secrets/service",
+        "/secrets/tenants/acme.secret",
+    ];
+    let modes = conf.map(|path| mode(&format!("etc/redis-ha{path}")));
+    assert_eq!(modes, [0o755, 0o644, 0o700, 0o700, 0o600, 0o600]);
+    // There it says the same as where it was written: what is rendered from it is equal, and checks.
+    let there = root.join("etc/redis-ha");
+    let again = redis_ha(&there, &["render", "--out", "../../again"]);
+    assert!(again.status.success(), "{}", shown(&again));
+    let differ = Command::new("diff")
+        .current_dir(dir.path())
+        .args(["-r", "out", "root/again"])
+        .output()
+        .expect("diff");
+    assert!(differ.status.success(), "{}", shown(&differ));
+}

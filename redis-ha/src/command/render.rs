@@ -1,15 +1,19 @@
 //! `redis-ha render`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redis_ha::{Config, RenderedFile, Secrets, render};
 
 use super::print;
 use crate::{Exit, Failure, Global};
+
+/// git's, for a directory.
+const IGNORE: &str = ".gitignore";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Render {
@@ -22,10 +26,19 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     let config = Config::read(&global.config)?;
     let secrets = Secrets::read(&config)?;
     let mut text = String::new();
-    for file in render(&config, &secrets) {
-        let RenderedFile { text: content, mode, .. } = &file;
+    let files = render(&config, &secrets);
+    let of_others = files.iter().filter(|file| file.mode & 0o077 != 0);
+    let others =
+        of_others.flat_map(|file| parents(&options.out, &options.out.join(file.relative()))).collect();
+    ignored(&options.out).map_err(|source| Failure::File {
+        step: "write",
+        path: options.out.join(IGNORE),
+        source,
+    })?;
+    for file in &files {
+        let RenderedFile { text: content, mode, .. } = file;
         let path = options.out.join(file.relative());
-        let written = directories(&options.out, &path).and_then(|()| write(&path, content, *mode));
+        let written = directories(&options.out, &path, &others).and_then(|()| write(&path, content, *mode));
         written.map_err(|source| Failure::File { step: "write", path: path.clone(), source })?;
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{}", path.display());
@@ -34,13 +47,25 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Makes those above a file. Below the directory of all they are as they are to be where they are copied to, whatever the mask: a
-/// daemon that is not root must come to its files.
-fn directories(out: &Path, path: &Path) -> std::io::Result<()> {
-    let Some(dir) = path.parent() else { return Ok(()) };
-    fs::create_dir_all(dir)?;
-    for below in dir.ancestors().take_while(|below| *below != out) {
-        fs::set_permissions(below, fs::Permissions::from_mode(0o755))?;
+/// What is rendered has passwords: git keeps neither them from others nor a file's mode.
+fn ignored(out: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(out)?;
+    let path = out.join(IGNORE);
+    if path.try_exists()? { Ok(()) } else { fs::write(path, "*\n") }
+}
+
+/// The directories above a file, below that of all.
+fn parents(out: &Path, path: &Path) -> Vec<PathBuf> {
+    path.ancestors().skip(1).take_while(|dir| *dir != out).map(Path::to_owned).collect()
+}
+
+/// Makes those above a file, as they are to be where they are copied to, whatever the mask: a daemon that is not root must come
+/// to its files, and nobody to where all are root's alone.
+fn directories(out: &Path, path: &Path, others: &BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for dir in parents(out, path).into_iter().rev() {
+        let mode = if others.contains(&dir) { 0o755 } else { 0o700 };
+        fs::DirBuilder::new().recursive(true).mode(mode).create(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode))?;
     }
     Ok(())
 }

@@ -118,9 +118,12 @@ pub struct Credentials {
     pub sentinel: Secret,
 }
 
-/// The passwords of all clusters, in the file's order.
+/// The operator's secret, and the passwords of all clusters, in the file's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Secrets(Vec<Credentials>);
+pub struct Secrets {
+    service: Secret,
+    clusters: Vec<Credentials>,
+}
 
 impl Secrets {
     /// Reads every file that the service's file names.
@@ -143,12 +146,17 @@ impl Secrets {
             }
             all.push(Credentials::derive(master, &cluster.tenant, client));
         }
-        Ok(Self(all))
+        Ok(Self { service: master.clone(), clusters: all })
+    }
+
+    /// The operator's secret.
+    pub fn service(&self) -> &Secret {
+        &self.service
     }
 
     /// Each cluster with its passwords.
     pub fn of<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = (&'a Cluster, &'a Credentials)> {
-        config.clusters.iter().zip(&self.0)
+        config.clusters.iter().zip(&self.clusters)
     }
 }
 

@@ -180,4 +180,11 @@ fn what_is_written_reads_the_same() {
         let written = config.to_toml(Path::new("mesh.toml"));
         assert_eq!(parse(&written).unwrap(), config, "{written}");
     }
+    let dotted = |text: &str| text.replace("p1", "p.1");
+    let mesh = dotted(MESH).replace("{ p.1 = ", "{ \"p.1\" = ");
+    let parse =
+        |text: &str| Config::parse(text, Path::new("/etc/redis-ha/redis-ha.toml"), mesh.parse().unwrap());
+    let rich = dotted(&rich).replace("{ p.1 = ", "{ \"p.1\" = ");
+    let config = parse(&rich).unwrap();
+    assert_eq!(parse(&config.to_toml(Path::new("mesh.toml"))).unwrap(), config);
 }

@@ -42,7 +42,7 @@ impl Config {
             if !interfaces.is_empty() {
                 let all: Vec<String> = interfaces
                     .iter()
-                    .map(|(host, interface)| format!("{host} = {}", quoted(interface)))
+                    .map(|(host, interface)| format!("{} = {}", quoted(host), quoted(interface)))
                     .collect();
                 pairs.push(format!("interfaces = {{ {} }}", all.join(", ")));
             }

@@ -3,6 +3,7 @@
 mod containers;
 mod haproxy;
 mod keepalived;
+mod own;
 mod redis;
 mod sentinel;
 #[cfg(test)]
@@ -161,6 +162,9 @@ fn proxy_files(config: &Config, secrets: &Secrets, proxy: &HostName, layout: &La
         unit("redis-ha-keepalived.service", units::keepalived(layout)),
         unit("redis-ha-agent.service", units::agent(proxy, layout)),
     ];
+    files.extend(
+        own::files(config, secrets, layout).into_iter().map(|(path, text, mode)| file(path, text, mode)),
+    );
     if let Some(aws) = &config.proxies.aws {
         files.push(unit("redis-ha-notify.service", units::notify(config, aws, proxy, layout)));
     }

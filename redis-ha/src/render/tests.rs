@@ -59,12 +59,55 @@ fn no_password_is_in_a_file_that_all_can_read() {
     let files = render(&config, &secrets);
     for (_, credentials) in secrets.of(&config) {
         let Credentials { client, operator, sentinel } = credentials;
-        for secret in [client, operator, sentinel] {
+        for secret in [client, operator, sentinel, secrets.service()] {
             for file in files.iter().filter(|file| file.text.contains(secret.expose())) {
                 assert_eq!(file.mode & 0o007, 0, "{}", file.path.display());
             }
         }
-        assert!(!files.iter().any(|file| file.text.contains(client.expose())), "only its digest is needed");
+        for secret in [client, secrets.service()] {
+            let with: Vec<_> = files.iter().filter(|file| file.text.contains(secret.expose())).collect();
+            assert_eq!(with.len(), 2, "a proxy's agent needs it; else only the digest, or what is derived");
+            for RenderedFile { place, mode, path, .. } in with {
+                assert!(
+                    matches!(place, Place::Proxy(_)) && path.starts_with("/etc/redis-ha/secrets"),
+                    "{path:?}"
+                );
+                assert_eq!(*mode, 0o600);
+            }
+        }
+    }
+}
+
+/// Wherever the service's file, the topology and the secrets were, a proxy's say the same beside each other.
+#[test]
+fn a_proxy_has_what_its_agent_reads() {
+    let aws = "aws = { mode = \"address\", reserve = \"eni-0123456789abcdef2\" }";
+    let service = SERVICE
+        .replace("router_id = 51", &format!("router_id = 51\n{aws}"))
+        .replace("secrets/acme", "../elsewhere/acme")
+        .replace("secrets/service", "/root/service");
+    let config = config(&service);
+    let secrets = secrets(&config);
+    let files = render(&config, &secrets);
+    for proxy in &config.proxies.hosts {
+        let text = |path: &Path| {
+            let found =
+                files.iter().find(|file| file.place == Place::Proxy(proxy.clone()) && file.path == path);
+            &found.unwrap_or_else(|| panic!("{path:?} is not there")).text
+        };
+        let path = Path::new("/etc/redis-ha/redis-ha.toml");
+        let mesh = text(Path::new("/etc/redis-ha/mesh.toml"));
+        assert!(text(path).contains("mesh = \"mesh.toml\"\n"));
+        let read = Config::parse(text(path), path, mesh.parse().unwrap()).unwrap();
+        let password = |cluster: &Cluster| Ok(text(&cluster.password_file).parse().unwrap());
+        let same = Secrets::new(&read, &text(&read.secret_file).parse().unwrap(), password).unwrap();
+        assert_eq!(same, secrets);
+        let mut moved = config.clone();
+        moved.secret_file.clone_from(&read.secret_file);
+        for (cluster, of_proxy) in moved.clusters.iter_mut().zip(&read.clusters) {
+            cluster.password_file.clone_from(&of_proxy.password_file);
+        }
+        assert_eq!(read, moved);
     }
 }
 
