@@ -13,6 +13,30 @@ const BOOT_ORDER: u32 = 100;
 /// What a container needs beside Redis, in bytes.
 const BASE: u64 = 128 << 20;
 
+/// vzctl's hosts have OpenVZ 6's kernel, which no systemd starts on that is new enough for the units (235: `StateDirectory=`), or an
+/// upstream one.
+const TEMPLATE_6: &str = "\
+case $(uname -r) in
+    2.6.32*)
+        if [ -z \"${TEMPLATE:-}\" ]; then
+            echo \"$0: Debian 12's systemd does not start on this kernel: TEMPLATE=… must name a template that does, with Redis 7 and systemd 235 or later\" >&2
+            exit 1
+        fi
+        ;;
+esac
+TEMPLATE=${TEMPLATE:-debian-12-x86_64}
+";
+/// The hook is told a CTID, and finds the container in the topology by it; the container's root has that name too. What `prlctl` gives a
+/// container that is not given a UUID is its own affair.
+const TEMPLATE_7: &str = "\
+TEMPLATE=${TEMPLATE:-debian-12-x86_64}
+known() {
+    [ -e \"CONF_DIR/$2.conf\" ] && return
+    echo \"$0: container $1 has another CTID than $2, which the topology has: there is no CONF_DIR/$2.conf. Give it a UUID as its ctid in the topology, render again, and delete this one\" >&2
+    exit 1
+}
+";
+
 /// The memory of a container: twice the data, since a fork copies what is written while it lives, and the rest of the system.
 pub fn container_memory(cluster: &Cluster) -> Bytes {
     Bytes::new(cluster.max_memory.get().saturating_mul(2).saturating_add(BASE))
@@ -26,6 +50,7 @@ pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
             by_host.entry(node.host).or_default().push((cluster, node));
         }
     }
+    let template_7 = TEMPLATE_7.replace("CONF_DIR", &config.topology.openvz_conf_dir().display().to_string());
     let scripts = |(host, nodes): (&HostName, Vec<(&Cluster, Node<'_>)>)| {
         let file = |name: &str, text: String| RenderedFile {
             place: Place::Host(host.clone()),
@@ -36,11 +61,11 @@ pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
         [
             file(
                 "containers-openvz6.sh",
-                script(host, &nodes, "vzctl", |cluster, node| vzctl(config, cluster, node)),
+                script(host, &nodes, ("vzctl", TEMPLATE_6), |cluster, node| vzctl(config, cluster, node)),
             ),
             file(
                 "containers-openvz7.sh",
-                script(host, &nodes, "prlctl", |cluster, node| prlctl(config, cluster, node)),
+                script(host, &nodes, ("prlctl", &template_7), |cluster, node| prlctl(config, cluster, node)),
             ),
         ]
     };
@@ -50,7 +75,7 @@ pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
 fn script(
     host: &HostName,
     nodes: &[(&Cluster, Node<'_>)],
-    tool: &str,
+    (tool, template): (&str, &str),
     commands: impl Fn(&Cluster, Node<'_>) -> String,
 ) -> String {
     let mut text = "#!/bin/sh\n".to_owned();
@@ -58,8 +83,9 @@ fn script(
     text.push_str(
         "# Run it on the host, in the directory of all rendered files, as often as you like: a container that is stopped gets them anew. `ovsmesh vznet install` comes first: the hook puts each container\n\
          # on its tenant's bridge when it starts. The template has Debian's redis-server and redis-sentinel, whose own\n\
-         # units are disabled; the container's are started here.\nset -eu\nTEMPLATE=${TEMPLATE:-debian-12-x86_64}\n",
+         # units are disabled; the container's are started here.\nset -eu\n",
     );
+    text.push_str(template);
     for (cluster, node) in nodes {
         // Writing into a string cannot fail.
         let _ = write!(text, "\n# tenant {}\n{}", cluster.tenant, commands(cluster, *node));
@@ -108,9 +134,11 @@ fn prlctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
     format!(
         "if ! prlctl status {name} > /dev/null 2>&1; then
     prlctl create {name} --vmtype ct --ostemplate \"$TEMPLATE\"{uuid}
+    known {name} {ctid}
     prlctl set {name} --hostname {tenant}-{ctid} --memsize {memory}M --swappages 0 --autostart on --autostart-delay 0
     prlctl set {name} --device-add net --ifname eth0 --network {bridge} --ipadd {address}
 fi
+known {name} {ctid}
 if ! prlctl status {name} | grep -qw running; then
     prlctl mount {name}
     {files}
@@ -149,3 +177,6 @@ pub(super) fn interfaces(config: &Config, cluster: &Cluster, node: Node<'_>) -> 
         config.topology.tenant_mtu(),
     )
 }
+
+#[cfg(test)]
+mod tests;

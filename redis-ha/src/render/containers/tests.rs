@@ -1,0 +1,111 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::*;
+
+const MESH: &str = include_str!("../../../../examples/ha-redis.toml");
+const SERVICE: &str = include_str!("../../../../examples/redis-ha.toml");
+const UUID: &str = "0f2c6a1e-5a43-4d1c-9d4e-2f6a8b1c3d5e";
+
+/// A host's programs, which write down what they are told. A container is there once it was made; `prlctl` gives one without a UUID a CTID
+/// of its own.
+struct Host(tempfile::TempDir);
+
+impl Host {
+    fn new(kernel: &str) -> Self {
+        let host = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(host.path().join("conf")).unwrap();
+        host.program("uname", &format!("echo {kernel}"));
+        host.program("tar", "cat > /dev/null");
+        let dir = host.path().display();
+        let told = format!("echo \"${{0##*/}} $*\" >> {dir}/told");
+        host.program(
+            "vzctl",
+            &format!("{told}\n[ \"$1\" != status ] || echo CTID $2 deleted unmounted down"),
+        );
+        host.program(
+            "prlctl",
+            &format!(
+                "{told}\ncase \"$1 $*\" in\n'status '*) [ -e {dir}/$2 ] ;;\n\
+                 'create '*--uuid*) touch {dir}/$2 \"{dir}/conf/${{*##* }}.conf\" ;;\n\
+                 'create '*) touch {dir}/$2 {dir}/conf/{UUID}.conf ;;\nesac"
+            ),
+        );
+        host
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn told(&self) -> String {
+        fs::read_to_string(self.path().join("told")).unwrap_or_default()
+    }
+
+    /// Runs its script for that OpenVZ.
+    fn run(&self, mesh: &str, openvz: &str, template: Option<&str>) -> Output {
+        let mesh = format!("{mesh}\n[openvz]\nconf_dir = \"{}/conf\"\n", self.path().display());
+        let config = Config::parse(SERVICE, Path::new("redis-ha.toml"), mesh.parse().unwrap()).unwrap();
+        let name = format!("containers-openvz{openvz}.sh");
+        let file = files(&config).into_iter().find(|file| file.path.ends_with(&name)).unwrap();
+        let path = self.path().join(name);
+        fs::write(&path, &file.text).unwrap();
+        let checked = Command::new("shellcheck").arg(&path).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+        let mut command = Command::new("sh");
+        command.arg(&path).env_clear().env("PATH", format!("{}:/usr/bin:/bin", self.path().display()));
+        command.envs(template.map(|template| ("TEMPLATE", template))).output().unwrap()
+    }
+}
+
+#[test]
+fn openvz_6s_kernel_gets_no_template_that_it_cannot_start() {
+    let host = Host::new("2.6.32-042stab145.3");
+    let output = host.run(MESH, "6", None);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), host.told().as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains("TEMPLATE=… must name a template"), "{stderr}");
+    let output = host.run(MESH, "6", Some("ours"));
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        host.told().contains("vzctl create 101 --ostemplate ours --hostname acme-101\n"),
+        "{}",
+        host.told()
+    );
+    // vzctl on an upstream kernel.
+    let host = Host::new("6.1.0-37-amd64");
+    assert!(host.run(MESH, "6", None).status.success());
+    assert!(host.told().contains("vzctl create 101 --ostemplate debian-12-x86_64 "), "{}", host.told());
+}
+
+#[test]
+fn a_container_that_the_hook_would_not_know_is_not_started() {
+    let host = Host::new("3.10.0-1160.90.1.vz7.200.7");
+    let output = host.run(MESH, "7", None);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("container 101 has another CTID than 101"), "{stderr}");
+    // Nor when it is run again.
+    assert_eq!(host.run(MESH, "7", None).status.code(), Some(1));
+    assert_eq!(host.told().matches("prlctl create").count(), 1, "{}", host.told());
+    assert!(!host.told().contains("prlctl start"), "{}", host.told());
+    // With CTIDs that prlctl can be told.
+    let mesh = MESH
+        .replace("ctid = \"101\"", &format!("ctid = \"{UUID}\""))
+        .replace("ctid = \"201\"", &format!("ctid = \"{}\"", UUID.replace('e', "f")));
+    let host = Host::new("3.10.0-1160.90.1.vz7.200.7");
+    let output = host.run(&mesh, "7", None);
+    assert!(output.status.success(), "{output:?}");
+    let create =
+        format!("prlctl create acme-{UUID} --vmtype ct --ostemplate debian-12-x86_64 --uuid {UUID}\n");
+    assert!(host.told().contains(&create), "{}", host.told());
+    assert_eq!(host.told().matches("prlctl start").count(), 2, "{}", host.told());
+}
