@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 
 use ovs_mesh::Datapath;
 use ovsmesh_lab::{Lab, LabOptions};
-use redis_ha::{Config, DrillOptions, Fault, Profile, ServiceLab, drill};
+use redis_ha::{Config, DrillOptions, Fault, Profile, ServiceLab, ServiceOptions, drill};
 
 /// The faults, and whether the article's 30 s matter to them.
 const FAULTS: [(Fault, bool); 9] = [
@@ -111,8 +111,9 @@ async fn up(asked: &Asked, profile: Profile) -> Result<ServiceLab, Box<dyn Error
     let name = "bench-failover".parse()?;
     Lab::down(&name)?;
     let hook = asked.program.with_file_name("ovsmesh");
-    let options = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
-    Ok(ServiceLab::up(config, options, &asked.program, &()).await?)
+    let mesh = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
+    let options = ServiceOptions { mesh, program: &asked.program, ec2: None };
+    Ok(ServiceLab::up(config, options, &()).await?)
 }
 
 /// Kills masters, the second half with all cores busy: how often a kill led to more than one failover.
