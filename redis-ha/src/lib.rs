@@ -97,7 +97,7 @@ pub use config::{
     Secrets, Watch,
 };
 pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};
-pub use lab::{Service, ServiceError, ServiceLab, ServiceLabError};
+pub use lab::{LabEc2Error, Service, ServiceError, ServiceLab, ServiceLabError, ServiceOptions};
 pub use proxy::{ProxyError, ProxyView, ServerView, StatsError, servers};
 pub use render::{
     Layout, Place, RenderedFile, container_memory, haproxy_cfg, keepalived_conf, redis_conf, render,

@@ -11,7 +11,7 @@ use ovs_mesh::isolation::VerifyOptions;
 use ovs_mesh::link::Netns;
 use ovsmesh_lab::{Lab, LabOptions};
 use ovsmesh_tests::{binary, chain, ovsmesh, unique_name};
-use redis_ha::{Config, DrillOptions, DrillReport, Fault, ServiceLab, drill};
+use redis_ha::{Config, DrillOptions, DrillReport, Fault, ServiceLab, ServiceOptions, drill};
 use tokio::sync::{Mutex, MutexGuard};
 
 const MESH: &str = include_str!("../../examples/ha-redis.toml");
@@ -45,15 +45,18 @@ fn redis_ha() -> PathBuf {
 }
 
 async fn up(service: &str, mesh: &str) -> Service {
+    up_with(service, mesh, None).await
+}
+
+async fn up_with(service: &str, mesh: &str, ec2: Option<&Path>) -> Service {
     let alone = ALONE.lock().await;
     let topology = mesh.parse().unwrap_or_else(|error| panic!("{error}"));
     let config = Config::parse(service, Path::new("redis-ha.toml"), topology)
         .unwrap_or_else(|error| panic!("{error}"));
     // Flows on br-phy are how single pairs of hosts are cut from each other.
-    let options = LabOptions { name: unique_name(), datapath: Datapath::Netdev, hook: &ovsmesh() };
-    let lab = ServiceLab::up(config, options, &redis_ha(), &())
-        .await
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let mesh = LabOptions { name: unique_name(), datapath: Datapath::Netdev, hook: &ovsmesh() };
+    let options = ServiceOptions { mesh, program: &redis_ha(), ec2 };
+    let lab = ServiceLab::up(config, options, &()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
     Service { lab, _alone: alone }
 }
 
@@ -168,6 +171,29 @@ async fn proxies_take_over_and_small_faults_are_none() {
     }
     let sentinel = service.drill("globex", Fault::SentinelStopped).await;
     assert_eq!((sentinel.lost, sentinel.errors, sentinel.failovers), (0, 0, 0), "{sentinel}");
+}
+
+/// moto is EC2 here; that it takes an address from who had it is the lab's addition.
+#[tokio::test]
+async fn where_clients_go_ec2_leads_too() {
+    let python = redis_ha().parent().and_then(Path::parent).expect("target").join("venv/bin/python");
+    assert!(python.exists(), "{} is not there: run scripts/venv", python.display());
+    let service = up_with(SERVICE, MESH, Some(&python)).await;
+    let holder = || service.lab.led().unwrap_or_else(|error| panic!("{}", chain(&error)));
+    // Which proxy is the first is a matter of milliseconds. There, by way of keepalived's FIFO, and back again.
+    let first = holder();
+    let Some([_]) = first.as_deref() else { panic!("at the start EC2 leads the VIPs to {first:?}") };
+    for returns in [false, true] {
+        let report = service.drill("acme", Fault::HaproxyKilled).await;
+        let now = holder();
+        assert_eq!((now.as_ref().map(Vec::len), now == first), (Some(1), returns), "{now:?} {report}");
+        let moved =
+            |who: &str, what: &str| who.starts_with("notify on") && what.contains("now leads to eni-");
+        assert!(report.timeline.iter().any(|moment| moved(&moment.who, &moment.what)), "{report}");
+    }
+    let status = service.status();
+    let text = String::from_utf8_lossy(&status.stdout);
+    assert!(status.status.success() && text.contains("EC2 leads the VIPs to proxy"), "{text}");
 }
 
 #[tokio::test]

@@ -141,6 +141,13 @@ pub(crate) fn route_tables(body: &str) -> Result<Vec<RouteTable>, AnswerError> {
     items(root, "routeTableSet").map(table).collect()
 }
 
+/// The identifier of what was made: in an element of the answer, an element of its own.
+pub(crate) fn identifier(body: &str, names: [&'static str; 2]) -> Result<String, AnswerError> {
+    let document = Document::parse(body)?;
+    let made = child(document.root_element(), names[0]).ok_or(AnswerError::Element(names[0]))?;
+    text(made, names[1])
+}
+
 /// `AssignPrivateIpAddresses`, `ReplaceRoute`: done, unless it says otherwise.
 pub(crate) fn done(body: &str) -> Result<(), AnswerError> {
     let document = Document::parse(body)?;

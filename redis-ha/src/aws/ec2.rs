@@ -239,7 +239,8 @@ impl Ec2 {
         Ok(())
     }
 
-    fn ask<T>(
+    /// Any action.
+    pub(crate) fn ask<T>(
         &mut self,
         imds: &mut Imds,
         query: &Query,

@@ -3,7 +3,7 @@
 //! An SDK would do it too, at six times the build and the binary (and a tenth more time); nothing here is general. What
 //! is pure: [`names`](self), requests, answers, credentials' texts. What talks: [`Ec2`], [`Imds`].
 
-mod answer;
+pub(crate) mod answer;
 mod credentials;
 mod ec2;
 mod environment;
@@ -19,3 +19,4 @@ pub use environment::AwsEnvironment;
 pub use http::HttpError;
 pub use imds::{Imds, ImdsError, MetadataInterface};
 pub use names::{AwsNameError, Endpoint, InterfaceId, Region, RouteTableId, SubnetId};
+pub(crate) use request::Query;

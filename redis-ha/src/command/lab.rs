@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use ovs_mesh::{Datapath, MeshName};
 use ovsmesh_lab::LabOptions;
-use redis_ha::{Config, Profile, ServiceLab};
+use redis_ha::{Config, Profile, ServiceLab, ServiceOptions};
 
 use super::print;
 use crate::progress::Bar;
@@ -30,6 +30,10 @@ enum LabCommand {
         /// The `ovsmesh` program, which is the containers' hook [default: the one beside this program]
         #[arg(long, value_name = "PATH")]
         ovsmesh: Option<PathBuf>,
+        /// Let moto's server stand in for EC2, where a notifier beside each keepalived moves the VIPs: a Python that has it, as
+        /// target/venv/bin/python after scripts/venv
+        #[arg(long, value_name = "PYTHON")]
+        ec2: Option<PathBuf>,
     },
     /// Show every tenant's master and replicas, and what the proxies see
     Status,
@@ -47,7 +51,7 @@ pub(crate) fn profile(text: &str) -> Result<Profile, String> {
 pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> {
     let Lab { name, command } = options;
     match command {
-        LabCommand::Up { profile, ovsmesh } => up(global, name, profile, ovsmesh).await,
+        LabCommand::Up { profile, ovsmesh, ec2 } => up(global, name, profile, ovsmesh, ec2).await,
         LabCommand::Status => super::status::lab(global, &ServiceLab::open(&name)?).await,
         LabCommand::Mend => {
             let lab = ServiceLab::open(&name)?;
@@ -77,6 +81,7 @@ async fn up(
     name: MeshName,
     profile: Option<Profile>,
     ovsmesh: Option<PathBuf>,
+    ec2: Option<PathBuf>,
 ) -> Result<Exit, Failure> {
     let mut config = Config::read(&global.config)?;
     if let Some(profile) = profile {
@@ -86,8 +91,9 @@ async fn up(
     let beside = || Some(program.with_file_name("ovsmesh")).filter(|path| path.exists());
     let hook = ovsmesh.or_else(beside).ok_or(Failure::Hook)?;
     let bar = Bar::new();
-    let options = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
-    let lab = ServiceLab::up(config, options, &program, &bar).await?;
+    let mesh = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
+    let options = ServiceOptions { mesh, program: &program, ec2: ec2.as_deref() };
+    let lab = ServiceLab::up(config, options, &bar).await?;
     drop(bar);
     super::status::lab(global, &lab).await
 }

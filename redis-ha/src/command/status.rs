@@ -36,7 +36,7 @@ pub(crate) async fn run(global: &Global, options: Status) -> Result<Exit, Failur
     let links = Links::open().map_err(|source| Failure::Links { source })?;
     let proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
     let clusters = clusters(&config, &secrets, &host).await;
-    show(global, &clusters, &[proxy])
+    show(global, &clusters, &[proxy], None)
 }
 
 /// The same for a lab, where both proxies are at hand.
@@ -47,7 +47,7 @@ pub(crate) async fn lab(global: &Global, lab: &ServiceLab) -> Result<Exit, Failu
     let active =
         proxies.iter().find(|proxy| proxy.has_vips).map_or(&config.proxies.hosts[0], |proxy| &proxy.host);
     let clusters = clusters(config, lab.secrets(), active).await;
-    show(global, &clusters, &proxies)
+    show(global, &clusters, &proxies, lab.led()?.as_deref())
 }
 
 async fn clusters(config: &Config, secrets: &Secrets, host: &HostName) -> Vec<ClusterView> {
@@ -58,7 +58,13 @@ async fn clusters(config: &Config, secrets: &Secrets, host: &HostName) -> Vec<Cl
     join_all(ways).await
 }
 
-fn show(global: &Global, clusters: &[ClusterView], proxies: &[ProxyView]) -> Result<Exit, Failure> {
+/// `led` are the proxies that EC2 leads the VIPs to, where there is one to ask.
+fn show(
+    global: &Global,
+    clusters: &[ClusterView],
+    proxies: &[ProxyView],
+    led: Option<&[HostName]>,
+) -> Result<Exit, Failure> {
     let agrees = |proxy: &ProxyView, cluster: &ClusterView| {
         let master = cluster.master().map(|node| node.ctid.as_str());
         proxy.masters(cluster.tenant.as_str()) == master.as_slice()
@@ -66,12 +72,17 @@ fn show(global: &Global, clusters: &[ClusterView], proxies: &[ProxyView]) -> Res
     let is_well = clusters.iter().all(is_whole)
         && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)))
         // One proxy does not know of the other; where both are seen, one of them has the VIPs.
-        && (proxies.len() < 2 || proxies.iter().filter(|proxy| proxy.has_vips).count() == 1);
+        && (proxies.len() < 2 || proxies.iter().filter(|proxy| proxy.has_vips).count() == 1)
+        && led.is_none_or(|led| led.iter().eq(proxies.iter().filter(|proxy| proxy.has_vips).map(|proxy| &proxy.host)));
     match global.format {
-        Format::Text => print(&text(clusters, proxies))?,
+        Format::Text => print(&text(clusters, proxies, led))?,
         Format::Json => {
             let clusters: Vec<Value> = clusters.iter().map(cluster_json).collect();
-            print(&format!("{}\n", json!({ "whole": is_well, "clusters": clusters, "proxies": proxies })))?;
+            let mut all = json!({ "whole": is_well, "clusters": clusters, "proxies": proxies });
+            if let Some(led) = led {
+                all["ec2"] = json!(led);
+            }
+            print(&format!("{all}\n"))?;
         }
     }
     Ok(if is_well { Exit::Done } else { Exit::Wanting })
@@ -87,7 +98,7 @@ fn is_whole(cluster: &ClusterView) -> bool {
     })
 }
 
-fn text(clusters: &[ClusterView], proxies: &[ProxyView]) -> String {
+fn text(clusters: &[ClusterView], proxies: &[ProxyView], led: Option<&[HostName]>) -> String {
     let mut text = String::new();
     for cluster in clusters {
         let tenant = &cluster.tenant;
@@ -117,6 +128,10 @@ fn text(clusters: &[ClusterView], proxies: &[ProxyView]) -> String {
             let _ = write!(text, ", {} goes to {to}", cluster.tenant);
         }
         text.push('\n');
+    }
+    if let Some(led) = led {
+        let to = led.iter().map(HostName::as_str).collect::<Vec<_>>().join(" AND ");
+        let _ = writeln!(text, "EC2 leads the VIPs to {}", if to.is_empty() { "NOBODY" } else { &to });
     }
     text
 }

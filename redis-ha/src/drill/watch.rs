@@ -15,7 +15,7 @@ use crate::render::Place;
 
 const PAUSE: Duration = Duration::from_millis(10);
 /// What of a log tells what became of the fault; the rest is the daemons' own business.
-const TELLING: [&str; 13] = [
+const TELLING: [&str; 14] = [
     "+sdown master",
     "+odown",
     "+switch-master",
@@ -29,6 +29,7 @@ const TELLING: [&str; 13] = [
     "Entering FAULT STATE",
     " is down: ",
     " is up",
+    " now leads to ",
 ];
 
 /// A line that something said.
@@ -91,7 +92,7 @@ impl Watch {
                 let cluster = lab.config().clusters.iter().find(|cluster| cluster.tenant.as_str() == tenant);
                 cluster.is_some_and(|cluster| cluster.nodes.contains(ctid))
             }
-            Service::Agent(_) | Service::Haproxy(_) | Service::Keepalived(_) => true,
+            Service::Agent(_) | Service::Haproxy(_) | Service::Notify(_) | Service::Keepalived(_) => true,
         };
         let mut tails = Vec::new();
         for service in lab.services().iter().filter(|service| of_tenant(service)) {
@@ -178,7 +179,8 @@ fn listen(tails: &mut [Tail], sockets: &[(String, PathBuf)], tenant: &str, stop:
 fn event(line: &str) -> &str {
     let start = line
         .find(['+', '-'])
-        .filter(|at| line[*at + 1..].starts_with(|next: char| next.is_ascii_lowercase()));
+        .filter(|at| line[*at + 1..].starts_with(|next: char| next.is_ascii_lowercase()))
+        .filter(|at| line[..*at].is_empty() || line[..*at].ends_with(' '));
     line.find("Entering").or(start).map_or(line, |at| &line[at..])
 }
 
@@ -199,6 +201,10 @@ mod tests {
             ),
             ("Wed Nov 25 02:10:32 2026: (redis-ha) Entering MASTER STATE", "Entering MASTER STATE"),
             ("acme/101 is down: no replica follows it", "acme/101 is down: no replica follows it"),
+            (
+                "INSTANCE \"redis-ha\": 10.0.1.100 now leads to eni-1 (5 ms)",
+                "INSTANCE \"redis-ha\": 10.0.1.100 now leads to eni-1 (5 ms)",
+            ),
             ("+", "+"),
         ];
         for (line, expected) in table {

@@ -1,5 +1,6 @@
 //! The whole service on one machine: a lab of hosts, and on them the real daemons with the files that are rendered for them.
 
+mod ec2;
 mod mend;
 mod service;
 mod up;
@@ -14,11 +15,14 @@ use ovs_mesh::link::{LinkError, Links, LinksOpenError, Netns, NetnsError, Offloa
 use ovs_mesh::{Ctid, HostName, MeshName};
 use ovsmesh_lab::{LabError, MeshLab};
 
+use self::ec2::LabEc2;
 use crate::config::{Config, ConfigError, SecretError, Secrets};
 use crate::proxy::{ProxyError, ProxyView};
 use crate::render::{Layout, Place};
 
+pub use ec2::LabEc2Error;
 pub use service::{Service, ServiceError};
+pub use up::ServiceOptions;
 
 /// Why the service's lab is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +88,9 @@ pub enum ServiceLabError {
         /// The underlay's network.
         underlay: IpNetwork,
     },
+    /// Its EC2.
+    #[error(transparent)]
+    Ec2(#[from] LabEc2Error),
     /// A proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -191,6 +198,16 @@ impl ServiceLab {
         Ok(views)
     }
 
+    /// The proxies that EC2 leads all VIPs to; none if the lab has no EC2.
+    pub fn led(&self) -> Result<Option<Vec<HostName>>, ServiceLabError> {
+        let aws = self.config.proxies.aws.as_ref();
+        aws.map(|aws| self.ec2()?.holders(&self.config, aws)).transpose()
+    }
+
+    fn ec2(&self) -> Result<LabEc2, ServiceLabError> {
+        Ok(LabEc2::new(self.client_netns()?, self.client_address()?.ip()))
+    }
+
     /// Cuts a host off the underlay, or joins it again, as its cable does.
     pub async fn plug(&self, host: &HostName, is_in: bool) -> Result<(), ServiceLabError> {
         let found = self.mesh.lab().plan().host(host);
@@ -215,7 +232,7 @@ fn config_path(mesh: &MeshLab) -> PathBuf {
 }
 
 /// An address of the underlay for clients, by one host's address there: the last that nobody has, in IPv6 one of few beyond what
-/// people count to. Pure.
+/// people count to. Where there is one, it is of the part of the underlay that hosts reach without the VIPs. Pure.
 fn client_address(config: &Config, underlay: IpNetwork) -> Result<IpNetwork, ServiceLabError> {
     // The VIPs say how large the underlay really is; a lab's own prefix is only as wide as its hosts need.
     let network =
@@ -224,17 +241,21 @@ fn client_address(config: &Config, underlay: IpNetwork) -> Result<IpNetwork, Ser
         config.topology.hosts().iter().any(|host| host.underlay_ip() == ip)
             || config.proxies.vips.iter().any(|vip| vip.ip() == ip)
     };
-    let last = match network {
-        IpNetwork::V4(network) => {
-            let last = u32::from(network.broadcast());
-            (1..64).map(|back| IpAddr::V4((last.saturating_sub(back)).into())).find(|ip| !taken(*ip))
-        }
-        IpNetwork::V6(network) => {
-            let first = u128::from(network.network());
-            (1..64).map(|on| IpAddr::V6((first + 0xff00 + on).into())).find(|ip| !taken(*ip))
-        }
+    let last = |network: IpNetwork| {
+        let found = match network {
+            IpNetwork::V4(network) => {
+                let last = u32::from(network.broadcast());
+                (1..64).map(|back| IpAddr::V4((last.saturating_sub(back)).into())).find(|ip| !taken(*ip))
+            }
+            IpNetwork::V6(network) => {
+                let first = u128::from(network.network());
+                (1..64).map(|on| IpAddr::V6((first + 0xff00 + on).into())).find(|ip| !taken(*ip))
+            }
+        };
+        found.filter(|ip| network.contains(*ip) && *ip != network.network())
     };
-    last.filter(|ip| network.contains(*ip))
+    last(underlay)
+        .or_else(|| last(network))
         .and_then(|ip| IpNetwork::new(ip, network.prefix()).ok())
         .ok_or(ServiceLabError::Full { underlay: network })
 }
@@ -264,8 +285,11 @@ mod tests {
     #[test]
     fn clients_have_an_address_that_nobody_has() {
         let table = [
-            (SERVICE.to_owned(), "10.0.1.11/28", "10.0.1.254/24"),
-            (SERVICE.replace("10.0.1.100", "10.0.1.254"), "10.0.1.11/28", "10.0.1.253/24"),
+            (SERVICE.to_owned(), "10.0.1.11/27", "10.0.1.30/24"),
+            (SERVICE.replace("10.0.1.100", "10.0.1.30"), "10.0.1.11/27", "10.0.1.29/24"),
+            // Beside .11 to .13 nobody fits.
+            (SERVICE.to_owned(), "10.0.1.12/31", "10.0.1.254/24"),
+            (SERVICE.replace("10.0.1.100", "10.0.1.254"), "10.0.1.12/31", "10.0.1.253/24"),
             // A VIP of another network does not say how large the underlay is.
             (SERVICE.replace("10.0.1.100", "10.9.9.9"), "10.0.1.11/26", "10.0.1.62/26"),
         ];

@@ -21,7 +21,7 @@ use ovs_mesh::{Ctid, HostName};
 
 use super::{ServiceLab, ServiceLabError};
 use crate::config::Cluster;
-use crate::render::Place;
+use crate::render::{Place, notify_options};
 
 /// How long a daemon may take to end.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -37,6 +37,8 @@ pub enum Service {
     Agent(HostName),
     /// A proxy's `HAProxy`.
     Haproxy(HostName),
+    /// A proxy's notifier, in a lab with an EC2.
+    Notify(HostName),
     /// A proxy's keepalived.
     Keepalived(HostName),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Service {
             Self::Sentinel(ctid) => write!(f, "sentinel of node {ctid}"),
             Self::Agent(host) => write!(f, "agent on {host}"),
             Self::Haproxy(host) => write!(f, "haproxy on {host}"),
+            Self::Notify(host) => write!(f, "notify on {host}"),
             Self::Keepalived(host) => write!(f, "keepalived on {host}"),
         }
     }
@@ -60,6 +63,7 @@ impl Service {
             Self::Sentinel(_) => "sentinel",
             Self::Agent(_) => "agent",
             Self::Haproxy(_) => "haproxy",
+            Self::Notify(_) => "notify",
             Self::Keepalived(_) => "keepalived",
         }
     }
@@ -67,7 +71,9 @@ impl Service {
     fn place(&self) -> Place {
         match self {
             Self::Redis(ctid) | Self::Sentinel(ctid) => Place::Node(ctid.clone()),
-            Self::Agent(host) | Self::Haproxy(host) | Self::Keepalived(host) => Place::Proxy(host.clone()),
+            Self::Agent(host) | Self::Haproxy(host) | Self::Notify(host) | Self::Keepalived(host) => {
+                Place::Proxy(host.clone())
+            }
         }
     }
 }
@@ -112,6 +118,10 @@ impl ServiceLab {
         all.extend(nodes().map(Service::Sentinel));
         all.extend(proxies().map(Service::Agent));
         all.extend(proxies().map(Service::Haproxy));
+        // It makes keepalived's FIFO.
+        if self.config.proxies.aws.is_some() {
+            all.extend(proxies().map(Service::Notify));
+        }
         all.extend(proxies().map(Service::Keepalived));
         all
     }
@@ -229,6 +239,17 @@ impl ServiceLab {
             Service::Haproxy(host) => {
                 let conf = layout.conf.join("haproxy.cfg");
                 (self.host_netns(host)?, with("haproxy", &[Path::new("-db"), Path::new("-f"), &conf]))
+            }
+            Service::Notify(host) => {
+                let mut command = Command::new(program);
+                command.arg("notify");
+                if let Some(aws) = &self.config.proxies.aws {
+                    command.args(notify_options(&self.config, aws, host, &layout));
+                    self.ec2()?.prepare(&mut command)?;
+                }
+                // This machine's log is not the lab's.
+                command.arg("--log-socket").arg(layout.run.join("no-log"));
+                (self.host_netns(host)?, command)
             }
             Service::Keepalived(host) => {
                 let mut command = Command::new("keepalived");

@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ovs_mesh::Topology;
+use ipnetwork::IpNetwork;
 use ovs_mesh::link::{Links, Netns, set_tx_checksum};
+use ovs_mesh::{HostName, Topology};
 use ovsmesh_lab::{Lab, LabOptions, MeshLab, Progress};
 use tokio::time::sleep;
 
+use super::ec2::LabEc2;
 use super::service::Service;
-use super::{ServiceLab, ServiceLabError, config_path, create_dir, dir, file, write};
+use super::{ServiceLab, ServiceLabError, client_address, config_path, create_dir, dir, file, write};
 use crate::bootstrap::{bootstrap, ready};
 use crate::config::{Config, Secrets};
 use crate::proxy::ProxyView;
@@ -24,18 +26,29 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How a service's lab is brought up.
+#[derive(Debug)]
+pub struct ServiceOptions<'a> {
+    /// The mesh below it.
+    pub mesh: LabOptions<'a>,
+    /// `redis-ha` itself, for its agent and its notifier.
+    pub program: &'a Path,
+    /// A Python that has moto's server: that is the lab's EC2, where keepalived's notices move the VIPs. Without one, there is none.
+    pub ec2: Option<&'a Path>,
+}
+
 impl ServiceLab {
-    /// Builds the mesh on this machine and runs the whole service on it, with passwords of the lab's own; `program` is `redis-ha`
-    /// itself, for its agent. When a step fails, all is taken down again.
+    /// Builds the mesh on this machine and runs the whole service on it, with passwords of the lab's own. When a step fails, all is
+    /// taken down again.
     pub async fn up(
         config: Config,
-        options: LabOptions<'_>,
-        program: &Path,
+        options: ServiceOptions<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, ServiceLabError> {
-        let mesh = MeshLab::up(config.topology.clone(), options, progress).await?;
+        let ServiceOptions { mesh, program, ec2 } = options;
+        let mesh = MeshLab::up(config.topology.clone(), mesh, progress).await?;
         let name = mesh.name().clone();
-        match Self::serve(mesh, config, program, progress).await {
+        match Self::serve(mesh, config, program, ec2, progress).await {
             Ok(lab) => Ok(lab),
             Err(error) => {
                 // The reason for it all is the one to tell; what stays is for `lab down`.
@@ -47,25 +60,24 @@ impl ServiceLab {
 
     async fn serve(
         mesh: MeshLab,
-        config: Config,
+        mut config: Config,
         program: &Path,
+        ec2: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<Self, ServiceLabError> {
+        create_dir(&dir(&mesh))?;
+        let underlay = client_address(&config, mesh.lab().plan().hosts[0].underlay_address)?;
+        let clients = Netns::open(&mesh.lab().plan().underlay)?;
+        join(&mesh, &clients, underlay).await?;
+        // What the file says of AWS is of other machines.
+        config.proxies.aws = None;
+        if let Some(python) = ec2 {
+            progress.step(0, 1, "moto");
+            let log = dir(&mesh).join("moto.log");
+            let aws = LabEc2::new(clients, underlay.ip()).start(python, &log, &config, underlay)?;
+            config.proxies.aws = Some(aws);
+        }
         let lab = Self::files(mesh, config)?;
-        let clients = lab.client_netns()?;
-        let bridge = lab.mesh.lab().plan().underlay_bridge();
-        let links = Links::open_in(&clients)?;
-        // A bridge has the lowest Ethernet address of its ports unless it was given one: each cut of the underlay would give the
-        // clients another, and the proxies would answer the one before for as long as they remember it.
-        if let Some(mac) = links.get(bridge).await?.and_then(|link| link.mac) {
-            links.set_mac(bridge, mac).await?;
-        }
-        links.add_address(bridge, lab.client_address()?).await?;
-        // The userspace datapath sends frames on with the checksums that they came with.
-        set_tx_checksum(Some(&clients), bridge, false).await?;
-        for host in &lab.mesh.lab().plan().hosts {
-            one_answer(&Netns::open(&host.netns)?)?;
-        }
         let services = lab.services();
         let mut bootstrapped = false;
         for (at, service) in services.iter().enumerate() {
@@ -84,7 +96,6 @@ impl ServiceLab {
     /// Writes all files of the service, under the lab's names and with its own passwords.
     fn files(mesh: MeshLab, mut config: Config) -> Result<Self, ServiceLabError> {
         let base = dir(&mesh);
-        create_dir(&base)?;
         config.topology = Topology::clone(mesh.topology());
         mesh.lab().plan().underlay_interface().clone_into(&mut config.proxies.interface);
         config.secret_file = base.join("secret");
@@ -127,7 +138,11 @@ impl ServiceLab {
         let started = Instant::now();
         loop {
             let proxies = self.proxies().await?;
-            match missing(&self.config, &proxies) {
+            let missing = match missing(&self.config, &proxies) {
+                None => misled(&proxies, self.led()?.as_deref()),
+                missing => missing,
+            };
+            match missing {
                 None => return Ok(()),
                 Some(what) if started.elapsed() > within => {
                     return Err(ServiceLabError::NotReady { seconds: within.as_secs(), what });
@@ -187,6 +202,34 @@ fn missing(config: &Config, proxies: &[ProxyView]) -> Option<String> {
     }
     let holders = proxies.iter().filter(|proxy| proxy.has_vips).count();
     (holders != 1).then(|| format!("{holders} proxies have the VIPs, not one"))
+}
+
+/// What EC2, where there is one, has otherwise than the proxies. Pure.
+fn misled(proxies: &[ProxyView], led: Option<&[HostName]>) -> Option<String> {
+    let holder = proxies.iter().find(|proxy| proxy.has_vips).map(|proxy| &proxy.host);
+    let led = led?;
+    let names = led.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+    (led.iter().ne(holder)).then(|| format!("EC2 leads the VIPs to [{names}]"))
+}
+
+/// Gives the clients their address on the underlay.
+async fn join(mesh: &MeshLab, clients: &Netns, address: IpNetwork) -> Result<(), ServiceLabError> {
+    let bridge = mesh.lab().plan().underlay_bridge();
+    let links = Links::open_in(clients)?;
+    // A bridge has the lowest Ethernet address of its ports unless it was given one: each cut of the underlay would give the
+    // clients another, and the proxies would answer the one before for as long as they remember it.
+    if let Some(mac) = links.get(bridge).await?.and_then(|link| link.mac) {
+        links.set_mac(bridge, mac).await?;
+    }
+    links.add_address(bridge, address).await?;
+    // By which it reaches its own address.
+    links.set_up("lo").await?;
+    // The userspace datapath sends frames on with the checksums that they came with.
+    set_tx_checksum(Some(clients), bridge, false).await?;
+    for host in &mesh.lab().plan().hosts {
+        one_answer(&Netns::open(&host.netns)?)?;
+    }
+    Ok(())
 }
 
 /// Lets the kernel of a host answer ARP by the device alone that has the address (ip-sysctl, `arp_ignore`).

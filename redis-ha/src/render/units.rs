@@ -197,31 +197,37 @@ WantedBy=multi-user.target
     text
 }
 
-pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layout) -> String {
+/// What a proxy's notifier is told.
+pub(crate) fn notify_options(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layout) -> Vec<String> {
     let Aws { vip, region, interfaces, reserve } = aws;
-    let mut options = format!("--fifo {}", layout.notify_fifo().display());
-    // Writing into a string cannot fail.
+    let mut options = vec!["--fifo".to_owned(), layout.notify_fifo().display().to_string()];
+    let mut option = |name: &str, value: String| options.extend([name.to_owned(), value]);
     for vip in &config.proxies.vips {
-        let _ = write!(options, " --vip {VRRP_INSTANCE}={}", vip.ip());
+        option("--vip", format!("{VRRP_INSTANCE}={}", vip.ip()));
     }
     if let AwsVip::Route { tables } = vip {
         for table in tables {
-            let _ = write!(options, " --route-table {table}");
+            option("--route-table", table.to_string());
         }
     }
     if let Some(region) = region {
-        let _ = write!(options, " --region {region}");
+        option("--region", region.to_string());
     }
     if let Some(interface) = interfaces.get(proxy) {
-        let _ = write!(options, " --interface {interface}");
+        option("--interface", interface.to_string());
     }
     // A route has no owner that it could be taken from by mistake.
     if *vip == AwsVip::Address {
         let others = interfaces.iter().filter(|(host, _)| *host != proxy).map(|(_, interface)| interface);
         for peer in others.chain(reserve) {
-            let _ = write!(options, " --peer {peer}");
+            option("--peer", peer.to_string());
         }
     }
+    options
+}
+
+pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layout) -> String {
+    let options = notify_options(config, aws, proxy, layout).join(" ");
     let mut text = head("systemd unit of a proxy's notifier");
     let _ = write!(
         text,

@@ -1,0 +1,182 @@
+//! A lab's EC2: moto's server on the underlay, with an interface of a VPC for each proxy.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use ovs_mesh::HostName;
+use ovs_mesh::link::Netns;
+
+use super::ServiceLabError;
+use crate::aws::{
+    AwsEnvironment, AwsNameError, CredentialChain, Ec2, Ec2Error, Endpoint, Imds, InterfaceId,
+    NetworkInterface, Query, answer,
+};
+use crate::config::{Aws, AwsVip, Config};
+
+const PORT: u16 = 5000;
+const REGION: &str = "eu-central-1";
+/// What moto takes for credentials: anything.
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "lab"), ("AWS_SECRET_ACCESS_KEY", "lab")];
+/// It is a large program, and the machine is busy with the lab.
+const DEADLINE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+const MOTO: &str = include_str!("moto.py");
+
+/// Why a lab's EC2 is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum LabEc2Error {
+    /// moto could not be started.
+    #[error("cannot start moto with {}", python.display())]
+    Start {
+        /// The Python that has it.
+        python: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// moto ended.
+    #[error("moto ended with {status}; its output is in {}", log.display())]
+    Ended {
+        /// How.
+        status: std::process::ExitStatus,
+        /// What it said.
+        log: PathBuf,
+    },
+    /// moto does not answer.
+    #[error("moto does not answer on {at} after {} s; its output is in {}", DEADLINE.as_secs(), log.display())]
+    Silent {
+        /// Where it was to.
+        at: SocketAddr,
+        /// What it said.
+        log: PathBuf,
+    },
+    /// It does not do what EC2 does.
+    #[error(transparent)]
+    Ec2(#[from] Ec2Error),
+    /// Its names are not EC2's.
+    #[error(transparent)]
+    Name(#[from] AwsNameError),
+    /// It moves addresses of IPv4 alone.
+    #[error("EC2 in a lab needs proxies and VIPs of IPv4")]
+    Family,
+}
+
+/// A lab's EC2, as one who is on the underlay reaches it.
+#[derive(Debug, Clone)]
+pub(super) struct LabEc2 {
+    netns: Netns,
+    at: SocketAddr,
+}
+
+impl LabEc2 {
+    /// Where it is, or would be: at an address that is no host's.
+    pub(super) fn new(netns: Netns, address: IpAddr) -> Self {
+        Self { netns, at: SocketAddr::new(address, PORT) }
+    }
+
+    /// Starts it, and makes a VPC there with an interface for each proxy; the VIPs are nobody's yet.
+    pub(super) fn start(
+        &self,
+        python: &Path,
+        log: &Path,
+        config: &Config,
+        underlay: IpNetwork,
+    ) -> Result<Aws, ServiceLabError> {
+        let failed = |source| LabEc2Error::Start { python: python.to_owned(), source };
+        let mut options = File::options();
+        let output = options.create(true).append(true).mode(0o600).open(log).map_err(failed)?;
+        // One that has no directory is looked for; a symbolic link is how a virtual environment knows itself.
+        let has_directory = python.parent().is_some_and(|dir| dir != Path::new(""));
+        let absolute =
+            if has_directory { std::path::absolute(python).map_err(failed)? } else { python.to_owned() };
+        let mut command = Command::new(absolute);
+        command.args(["-c", MOTO, "-H", &self.at.ip().to_string(), "-p", &PORT.to_string()]);
+        command.stdin(Stdio::null()).stdout(output.try_clone().map_err(failed)?).stderr(output);
+        command.process_group(0).current_dir("/");
+        let mut child = self.netns.run(move || command.spawn())?.map_err(failed)?;
+        let end = Instant::now() + DEADLINE;
+        while self.netns.run(|| TcpStream::connect_timeout(&self.at, PAUSE).is_err())? {
+            let log = || log.to_owned();
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return Err(LabEc2Error::Ended { status, log: log() }.into());
+            }
+            if Instant::now() > end {
+                return Err(LabEc2Error::Silent { at: self.at, log: log() }.into());
+            }
+            sleep(PAUSE);
+        }
+        Ok(self.netns.run(|| self.populate(config, underlay))??)
+    }
+
+    fn populate(&self, config: &Config, underlay: IpNetwork) -> Result<Aws, LabEc2Error> {
+        let IpNetwork::V4(network) = underlay else { return Err(LabEc2Error::Family) };
+        let network = format!("{}/{}", network.network(), network.prefix());
+        let (mut ec2, mut imds) = self.client()?;
+        let mut make =
+            |query: Query, names| ec2.ask(&mut imds, &query, |body| answer::identifier(body, names));
+        let vpc = make(Query::new("CreateVpc").with("CidrBlock", &network), ["vpc", "vpcId"])?;
+        let query = Query::new("CreateSubnet").with("VpcId", vpc).with("CidrBlock", &network);
+        let subnet = make(query, ["subnet", "subnetId"])?;
+        let mut interfaces = BTreeMap::new();
+        for host in config.proxies.hosts.iter().filter_map(|host| config.topology.host(host)) {
+            let query = Query::new("CreateNetworkInterface")
+                .with("SubnetId", &subnet)
+                .with("PrivateIpAddress", host.underlay_ip());
+            let id = make(query, ["networkInterface", "networkInterfaceId"])?;
+            interfaces.insert(host.name().clone(), id.parse::<InterfaceId>()?);
+        }
+        Ok(Aws { vip: AwsVip::Address, region: Some(REGION.parse()?), interfaces, reserve: None })
+    }
+
+    /// The proxies whose interfaces have all VIPs.
+    pub(super) fn holders(&self, config: &Config, aws: &Aws) -> Result<Vec<HostName>, ServiceLabError> {
+        let interfaces: Vec<InterfaceId> = aws.interfaces.values().cloned().collect();
+        let Some((own, others)) = interfaces.split_first() else { return Ok(Vec::new()) };
+        let found = self.netns.run(|| {
+            let (mut ec2, mut imds) = self.client()?;
+            let (own, mut all) = ec2.interfaces(&mut imds, own, others)?;
+            all.push(own);
+            Ok::<_, LabEc2Error>(all)
+        })??;
+        let holds = |interface: &NetworkInterface, vip: IpAddr| match vip {
+            IpAddr::V4(vip) => interface.holds(vip),
+            IpAddr::V6(_) => false,
+        };
+        let has_all = |id: &InterfaceId| {
+            let its = found.iter().find(|interface| interface.id == *id);
+            its.is_some_and(|interface| config.proxies.vips.iter().all(|vip| holds(interface, vip.ip())))
+        };
+        let holders = aws.interfaces.iter().filter(|(_, id)| has_all(id));
+        Ok(holders.map(|(host, _)| host.clone()).collect())
+    }
+
+    /// What a notifier adds to its unit's command line here, and its variables.
+    pub(super) fn prepare(&self, command: &mut Command) -> Result<(), LabEc2Error> {
+        command.arg("--ec2-endpoint").arg(self.endpoint()?.as_str());
+        for name in ["AWS_SESSION_TOKEN", "AWS_REGION"] {
+            command.env_remove(name);
+        }
+        command.envs(KEYS);
+        Ok(())
+    }
+
+    fn client(&self) -> Result<(Ec2, Imds), LabEc2Error> {
+        let key =
+            |name: &str| KEYS.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+        let chain = CredentialChain::new(AwsEnvironment::from_variables(key));
+        // Its keys are given, and nobody asks for metadata.
+        Ok((Ec2::new(REGION.parse()?, Some(self.endpoint()?), chain), Imds::new(Endpoint::imds())))
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, LabEc2Error> {
+        Ok(format!("http://{}", self.at).parse()?)
+    }
+}
