@@ -5,7 +5,7 @@ mod bed;
 
 use std::time::{Duration, Instant};
 
-use bed::{Bed, NODES, until};
+use bed::{Bed, NODES, TENANT, until};
 use redis_ha::{FALL, Profile, Reply, Watch};
 
 fn ok() -> Reply {
@@ -68,6 +68,39 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
     assert!(client.ask(&["SET", "c", "2"]).is_err(), "nobody says any longer that this is the master");
     bed.start_agent();
     until("the master", Duration::from_secs(5), || bed.servers().iter().filter(|up| **up).count() == 1);
+}
+
+#[test]
+fn an_agent_that_starts_beside_a_master_without_replicas_lets_nobody_write() {
+    let mut bed = Bed::new("fast");
+    bed.start_nodes();
+    bed.start_agent();
+    bed.bootstrap();
+    let says = |bed: &Bed, said: &str| bed.agent_says("101").is_ok_and(|answer| answer == said);
+    // Both replicas have come, and all Sentinels know.
+    until("known replicas", Duration::from_secs(20), || {
+        (0..3).all(|index| {
+            let reply = bed.sentinel(index).ask(&["SENTINEL", "REPLICAS", TENANT]);
+            reply.is_ok_and(|reply| format!("{reply:?}").matches("Some(\"ok\")").count() == 2)
+        })
+    });
+    bed.kill("agent");
+    bed.start_agent();
+    until("a master for an agent that starts", Duration::from_secs(5), || says(&bed, "ready up\n"));
+
+    bed.kill(&format!("redis-{}", NODES[1]));
+    bed.kill(&format!("redis-{}", NODES[2]));
+    until("a closed gate", Duration::from_secs(5), || says(&bed, "down #no replica follows it\n"));
+    bed.kill("agent");
+    bed.start_agent();
+    until("an answer", Duration::from_secs(5), || bed.agent_says("alive").is_ok());
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(bed.agent_says("101").unwrap(), "down #no replica follows it\n");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bed.start_redis(1);
+    until("a replica that is back", Duration::from_secs(20), || says(&bed, "ready up\n"));
 }
 
 #[test]
