@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ovs_mesh::Topology;
-use ovs_mesh::link::{Links, Netns, set_tx_checksum};
+use ovs_mesh::link::{Links, set_tx_checksum};
 use ovsmesh_lab::{Lab, LabOptions, MeshLab, Progress};
 use tokio::time::sleep;
 
@@ -63,9 +63,6 @@ impl ServiceLab {
         links.add_address(bridge, lab.client_address()?).await?;
         // The userspace datapath sends frames on with the checksums that they came with.
         set_tx_checksum(Some(&clients), bridge, false).await?;
-        for host in &lab.mesh.lab().plan().hosts {
-            one_answer(&Netns::open(&host.netns)?)?;
-        }
         let services = lab.services();
         let mut bootstrapped = false;
         for (at, service) in services.iter().enumerate() {
@@ -189,21 +186,13 @@ fn missing(config: &Config, proxies: &[ProxyView]) -> Option<String> {
     (holders != 1).then(|| format!("{holders} proxies have the VIPs, not one"))
 }
 
-/// Lets the kernel of a host answer ARP by the device alone that has the address (ip-sysctl, `arp_ignore`).
-///
-/// On the userspace datapath the address is `br-phy`'s, and packets pass the kernel's `eth0` first, which would answer as well. Whoever
-/// asks keeps one of both; what is sent to `eth0` never reaches a socket that is bound to `br-phy`, as keepalived's is.
-fn one_answer(netns: &Netns) -> Result<(), ServiceLabError> {
-    let path = Path::new("/proc/sys/net/ipv4/conf/all/arp_ignore");
-    netns.run(|| fs::write(path, "1"))?.map_err(file("write", path))
-}
-
 /// A password that nobody knows.
 fn password() -> Result<String, ServiceLabError> {
     let path = Path::new("/proc/sys/kernel/random/uuid");
     let text = fs::read_to_string(path).map_err(file("read", path))?;
     Ok(format!("{}\n", text.trim()))
 }
+
 impl ServiceLab {
     /// Makes every cluster's first master, by way of the first proxy; in the article's way it stands in the configuration.
     async fn bootstrap(&self) -> Result<(), ServiceLabError> {
