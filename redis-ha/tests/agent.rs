@@ -3,10 +3,11 @@
 
 mod bed;
 
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use bed::{Bed, NODES, TENANT, until};
-use redis_ha::{FALL, Profile, Reply, Watch};
+use redis_ha::{FALL, Profile, Reply, WATCHDOG, Watch};
 
 fn ok() -> Reply {
     Reply::Simple("OK".to_owned())
@@ -101,6 +102,26 @@ fn an_agent_that_starts_beside_a_master_without_replicas_lets_nobody_write() {
     }
     bed.start_redis(1);
     until("a replica that is back", Duration::from_secs(20), || says(&bed, "ready up\n"));
+}
+
+#[test]
+fn an_agent_that_hangs_gives_systemd_no_word() {
+    let mut bed = Bed::new("fast");
+    let systemd = UnixDatagram::bind(bed.path("notify")).unwrap();
+    systemd.set_read_timeout(Some(WATCHDOG)).unwrap();
+    bed.start_agent();
+    let mut word = [0; 32];
+    let mut hears = || systemd.recv(&mut word).is_ok_and(|length| &word[..length] == b"WATCHDOG=1");
+    until("a first word", Duration::from_secs(5), &mut hears);
+    let start = Instant::now();
+    while start.elapsed() < WATCHDOG * 4 {
+        assert!(hears(), "it is alive");
+    }
+    bed.signal("agent", "-STOP");
+    // What it said before is still there.
+    until("silence", WATCHDOG * 4, || !hears());
+    bed.signal("agent", "-CONT");
+    until("a word", Duration::from_secs(1), hears);
 }
 
 #[test]

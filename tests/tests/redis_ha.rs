@@ -139,6 +139,9 @@ async fn a_dead_master_is_replaced_once_and_an_old_one_takes_no_writes() {
     assert_eq!((returns.lost, returns.errors), (0, 0), "{returns}");
     let empty = service.drill("acme", Fault::MasterEmpty).await;
     assert_eq!(empty.lost, 0, "{empty}");
+    // What is lost depends on whom the Sentinels choose; they choose one.
+    let restarted = service.drill("acme", Fault::AllRestarted).await;
+    assert!(restarted.failovers == 1 && restarted.outage_ms < 20_000.0, "{restarted}");
     assert!(service.status().status.success());
 }
 
@@ -166,6 +169,18 @@ async fn proxies_take_over_and_small_faults_are_none() {
         let gave_up = report.timeline.iter().any(|moment| moment.what.contains("Entering FAULT STATE"));
         assert!(gave_up, "{report}");
     }
+    // An agent that is back before HAProxy misses it moves nothing.
+    for fault in [Fault::AgentKilled, Fault::AgentHung] {
+        let report = service.drill("globex", fault).await;
+        assert_eq!((report.lost, report.failovers), (0, 0), "{report}");
+        assert!(report.outage_ms < 1000.0, "{report}");
+        let moved = report.timeline.iter().any(|moment| moment.what.contains("Entering"));
+        assert!(!moved, "{report}");
+    }
+    let reloaded = service.drill("globex", Fault::HaproxyReloaded).await;
+    assert_eq!((reloaded.lost, reloaded.failovers), (0, 0), "{reloaded}");
+    // The old process ends its sessions when it ends, and not sooner.
+    assert!(reloaded.errors > 0 && reloaded.outage_ms < 1000.0, "{reloaded}");
     let sentinel = service.drill("globex", Fault::SentinelStopped).await;
     assert_eq!((sentinel.lost, sentinel.errors, sentinel.failovers), (0, 0, 0), "{sentinel}");
 }

@@ -20,6 +20,7 @@ pub use haproxy::haproxy_cfg;
 pub use keepalived::keepalived_conf;
 pub use redis::redis_conf;
 pub use sentinel::sentinel_conf;
+pub(crate) use units::{AGENT_RESTART, after_agent};
 
 /// The name of the VRRP instance that has the VIPs.
 const VRRP_INSTANCE: &str = "redis-ha";

@@ -262,6 +262,7 @@ impl Bed {
     pub(crate) fn start_agent(&mut self) {
         let file = |name: &str| self.path(name).to_str().unwrap().to_owned();
         let (config, socket, track) = (file("redis-ha.toml"), file("haproxy.sock"), file("haproxy.alive"));
+        let notify = file("notify");
         let program = env!("CARGO_BIN_EXE_redis-ha");
         let words = [
             program,
@@ -274,6 +275,8 @@ impl Bed {
             &socket,
             "--track-file",
             &track,
+            "--notify-socket",
+            &notify,
         ];
         self.spawn("agent", "proxy", &words);
     }
