@@ -18,7 +18,8 @@
 //!
 //! An agent that starts does not know whether the master that it finds has had a replica. The Sentinels do: each remembers what each
 //! replica told it last, dead or alive ([`Judge::followed`]). That counts for the first master alone; of a later one the agent has seen
-//! everything itself, and it is not held up.
+//! everything itself, and it is not held up. What that master had `freshness` ago is not known then: it is what it had when it was
+//! first heard.
 //!
 //! Where the agent does not hear a replica, the master's word counts instead: the replica acknowledges to it each second. A
 //! replica that hangs, or whose answers the agent misses, closes nothing before the master misses it too (2 s). If neither hears
@@ -314,10 +315,11 @@ impl Judge {
         }
     }
 
-    /// The offset that a node is known to have had `freshness` ago.
+    /// The offset that a node is known to have had `freshness` ago, or when it was first heard after that.
     fn offset_before(&self, node: usize, now: Instant) -> Option<u64> {
         let old = |(heard, _): &&(Instant, u64)| !self.is_fresh(*heard, now);
-        self.nodes[node].offsets.iter().rev().find(old).map(|(_, offset)| *offset)
+        let offsets = &self.nodes[node].offsets;
+        offsets.iter().rev().find(old).or(offsets.front()).map(|(_, offset)| *offset)
     }
 }
 

@@ -232,7 +232,8 @@ fn a_judge_that_starts_late_believes_the_sentinels_that_the_master_had_a_replica
     let table = [
         ("nobody knows of one", false, alone(), Verdict::Up),
         ("it is dead", true, alone(), down(Reason::Alone)),
-        ("it is cut off", true, cut(), down(Reason::Alone)),
+        ("it is cut off", true, [Some(master(5)), Some(replica(4)), None], down(Reason::Alone)),
+        ("it is of another history", true, cut(), down(Reason::Alone)),
         ("all is well", true, whole(5), Verdict::Up),
         ("all is well, and the replicas have not been heard yet", true, unheard, Verdict::Up),
     ];
@@ -248,6 +249,11 @@ fn a_judge_that_starts_late_believes_the_sentinels_that_the_master_had_a_replica
     }
     hear(&mut judge, start + 5000 * MS, AGREED, whole(5));
     assert_eq!(judge.verdict(0, start + 5000 * MS), Verdict::Up);
+    // One that is only late has it the next time.
+    let mut judge = first(true, [Some(master(5)), Some(replica(4)), None]);
+    let now = start + 50 * MS;
+    hear(&mut judge, now, AGREED, [Some(master(9)), Some(replica(5)), None]);
+    assert_eq!(judge.verdict(0, now), Verdict::Up);
 }
 
 #[test]
