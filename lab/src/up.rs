@@ -157,6 +157,10 @@ async fn bring_up(
     underlay.set_master(port, Some(UNDERLAY)).await?;
     underlay.set_up(port).await?;
     links.set_up("lo").await?;
+    if plan.datapath == Datapath::Netdev {
+        // The address is the bridge's: the kernel would answer for it by the card as well, and deliver what comes there twice.
+        links.keep_kernel_off(CARD)?;
+    }
     links.set_up(CARD).await?;
     let starting = Arc::clone(plan);
     spawn_blocking(move || {

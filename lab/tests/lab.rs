@@ -19,6 +19,8 @@ use ovsmesh_lab::{
     StateError, UpError, list,
 };
 
+use pnet::datalink::{self, Channel, Config};
+
 /// Names the lab that [`child_brings_a_lab_up`] makes.
 const CHILD: &str = "OVSMESH_TEST_LAB";
 
@@ -182,6 +184,43 @@ async fn a_lab_carries_traffic_and_leaves_nothing() {
     guard.nothing_left();
     assert_eq!(Lab::down(&guard.0).unwrap(), DownReport::default());
     assert!(matches!(Lab::open(&guard.0), Err(StateError::Absent { .. })));
+}
+
+/// One Ethernet address for a host's underlay address: whoever asks would keep that of the answer that came last.
+#[tokio::test]
+async fn a_host_answers_for_its_underlay_address_once() {
+    let guard = Guard::new("arp");
+    let lab = Lab::up(LabPlan::new(guard.spec(2)).unwrap(), &()).await.unwrap();
+    let shown = says(&lab, "h2", &["ip", "-o", "link", "show", "br-phy"]);
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
+    let expected = words.next().unwrap();
+    let underlay = Netns::open(lab.plan().target("underlay").unwrap().netns).unwrap();
+    assert_eq!(arp_answers(&underlay, "port1", [172, 31, 0, 2]), [expected]);
+}
+
+/// The Ethernet addresses that answer, within a second, for an address that is asked for out of a device (RFC 826).
+fn arp_answers(netns: &Netns, device: &str, target: [u8; 4]) -> Vec<String> {
+    let config = Config { read_timeout: Some(Duration::from_millis(20)), ..Config::default() };
+    let open = || {
+        let found = datalink::interfaces().into_iter().find(|found| found.name == device).unwrap();
+        datalink::channel(&found, config).unwrap()
+    };
+    let Channel::Ethernet(mut out, mut frames) = netns.run(open).unwrap() else { panic!("no Ethernet") };
+    let own = [2, 0, 0, 0, 0, 9];
+    let ask =
+        [&[0xff; 6][..], &own, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &own, &[172, 31, 0, 9], &[0; 6], &target]
+            .concat();
+    out.send_to(&ask, None).unwrap().unwrap();
+    let mut answers = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        let Ok(frame) = frames.next() else { continue };
+        if frame.len() >= 42 && frame[..6] == own && frame[12..14] == [8, 6] && frame[28..32] == target {
+            answers
+                .push(frame[22..28].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"));
+        }
+    }
+    answers
 }
 
 /// Facts: without `tx` off at the containers' ends, ping crosses and TCP does not.

@@ -86,7 +86,7 @@ mod wire;
 
 pub use agent::{
     AGENT_PORT, AgentError, AgentOptions, FALL, HaproxyError, Judge, ListenError, Notice, Part, Question,
-    Reason, Rules, Tell, TrackError, Verdict, Vote, agent, answer, check_lines, server_options,
+    Reason, Rules, Tell, TrackError, Verdict, Vote, WATCHDOG, agent, answer, check_lines, server_options,
     verdict_commands,
 };
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped, Obstacle, Step, bootstrap, decide, ready};

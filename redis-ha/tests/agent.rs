@@ -3,10 +3,11 @@
 
 mod bed;
 
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use bed::{Bed, NODES, until};
-use redis_ha::{FALL, Profile, Reply, Watch};
+use bed::{Bed, NODES, TENANT, until};
+use redis_ha::{FALL, Profile, Reply, WATCHDOG, Watch};
 
 fn ok() -> Reply {
     Reply::Simple("OK".to_owned())
@@ -68,6 +69,59 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
     assert!(client.ask(&["SET", "c", "2"]).is_err(), "nobody says any longer that this is the master");
     bed.start_agent();
     until("the master", Duration::from_secs(5), || bed.servers().iter().filter(|up| **up).count() == 1);
+}
+
+#[test]
+fn an_agent_that_starts_beside_a_master_without_replicas_lets_nobody_write() {
+    let mut bed = Bed::new("fast");
+    bed.start_nodes();
+    bed.start_agent();
+    bed.bootstrap();
+    let says = |bed: &Bed, said: &str| bed.agent_says("101").is_ok_and(|answer| answer == said);
+    // Both replicas have come, and all Sentinels know.
+    until("known replicas", Duration::from_secs(20), || {
+        (0..3).all(|index| {
+            let reply = bed.sentinel(index).ask(&["SENTINEL", "REPLICAS", TENANT]);
+            reply.is_ok_and(|reply| format!("{reply:?}").matches("Some(\"ok\")").count() == 2)
+        })
+    });
+    bed.kill("agent");
+    bed.start_agent();
+    until("a master for an agent that starts", Duration::from_secs(5), || says(&bed, "ready up\n"));
+
+    bed.kill(&format!("redis-{}", NODES[1]));
+    bed.kill(&format!("redis-{}", NODES[2]));
+    until("a closed gate", Duration::from_secs(5), || says(&bed, "down #no replica follows it\n"));
+    bed.kill("agent");
+    bed.start_agent();
+    until("an answer", Duration::from_secs(5), || bed.agent_says("alive").is_ok());
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(bed.agent_says("101").unwrap(), "down #no replica follows it\n");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bed.start_redis(1);
+    until("a replica that is back", Duration::from_secs(20), || says(&bed, "ready up\n"));
+}
+
+#[test]
+fn an_agent_that_hangs_gives_systemd_no_word() {
+    let mut bed = Bed::new("fast");
+    let systemd = UnixDatagram::bind(bed.path("notify")).unwrap();
+    systemd.set_read_timeout(Some(WATCHDOG)).unwrap();
+    bed.start_agent();
+    let mut word = [0; 32];
+    let mut hears = || systemd.recv(&mut word).is_ok_and(|length| &word[..length] == b"WATCHDOG=1");
+    until("a first word", Duration::from_secs(5), &mut hears);
+    let start = Instant::now();
+    while start.elapsed() < WATCHDOG * 4 {
+        assert!(hears(), "it is alive");
+    }
+    bed.signal("agent", "-STOP");
+    // What it said before is still there.
+    until("silence", WATCHDOG * 4, || !hears());
+    bed.signal("agent", "-CONT");
+    until("a word", Duration::from_secs(1), hears);
 }
 
 #[test]

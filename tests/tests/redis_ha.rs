@@ -6,12 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ovs_mesh::Datapath;
+use nix::sys::signal::Signal;
 use ovs_mesh::isolation::VerifyOptions;
 use ovs_mesh::link::Netns;
+use ovs_mesh::{Ctid, Datapath, HostName};
 use ovsmesh_lab::{Lab, LabOptions};
 use ovsmesh_tests::{binary, chain, ovsmesh, unique_name};
-use redis_ha::{Config, DrillOptions, DrillReport, Fault, ServiceLab, ServiceOptions, drill};
+use redis_ha::{
+    Config, DrillOptions, DrillReport, Fault, Place, Service as Daemon, ServiceLab, ServiceOptions, drill,
+};
 use tokio::sync::{Mutex, MutexGuard};
 
 const MESH: &str = include_str!("../../examples/ha-redis.toml");
@@ -142,6 +145,9 @@ async fn a_dead_master_is_replaced_once_and_an_old_one_takes_no_writes() {
     assert_eq!((returns.lost, returns.errors), (0, 0), "{returns}");
     let empty = service.drill("acme", Fault::MasterEmpty).await;
     assert_eq!(empty.lost, 0, "{empty}");
+    // What is lost depends on whom the Sentinels choose; they choose one.
+    let restarted = service.drill("acme", Fault::AllRestarted).await;
+    assert!(restarted.failovers == 1 && restarted.outage_ms < 20_000.0, "{restarted}");
     assert!(service.status().status.success());
 }
 
@@ -169,6 +175,18 @@ async fn proxies_take_over_and_small_faults_are_none() {
         let gave_up = report.timeline.iter().any(|moment| moment.what.contains("Entering FAULT STATE"));
         assert!(gave_up, "{report}");
     }
+    // An agent that is back before HAProxy misses it moves nothing.
+    for fault in [Fault::AgentKilled, Fault::AgentHung] {
+        let report = service.drill("globex", fault).await;
+        assert_eq!((report.lost, report.failovers), (0, 0), "{report}");
+        assert!(report.outage_ms < 1000.0, "{report}");
+        let moved = report.timeline.iter().any(|moment| moment.what.contains("Entering"));
+        assert!(!moved, "{report}");
+    }
+    let reloaded = service.drill("globex", Fault::HaproxyReloaded).await;
+    assert_eq!((reloaded.lost, reloaded.failovers), (0, 0), "{reloaded}");
+    // The old process ends its sessions when it ends, and not sooner.
+    assert!(reloaded.errors > 0 && reloaded.outage_ms < 1000.0, "{reloaded}");
     let sentinel = service.drill("globex", Fault::SentinelStopped).await;
     assert_eq!((sentinel.lost, sentinel.errors, sentinel.failovers), (0, 0, 0), "{sentinel}");
 }
@@ -194,6 +212,60 @@ async fn where_clients_go_ec2_leads_too() {
     let status = service.status();
     let text = String::from_utf8_lossy(&status.stdout);
     assert!(status.status.success() && text.contains("EC2 leads the VIPs to proxy"), "{text}");
+}
+
+/// Whatever a drill that was interrupted has left, and whatever of it cannot be mended.
+#[tokio::test]
+async fn mend_goes_through_all_of_it() {
+    let service = up(SERVICE, MESH).await;
+    let lab = &service.lab;
+    let whole = lab.mend(&redis_ha()).await.unwrap();
+    assert_eq!(whole, Vec::<String>::new(), "a whole lab is not touched");
+
+    let ctid = |text: &str| text.parse::<Ctid>().unwrap();
+    let host = |text: &str| text.parse::<HostName>().unwrap();
+    let killed = [Daemon::Redis(ctid("102")), Daemon::Sentinel(ctid("103")), Daemon::Haproxy(host("proxy2"))];
+    let stopped = [Daemon::Sentinel(ctid("202")), Daemon::Agent(host("proxy1"))];
+    for daemon in &killed {
+        lab.signal(daemon, Signal::SIGKILL).unwrap();
+    }
+    for daemon in &stopped {
+        lab.signal(daemon, Signal::SIGSTOP).unwrap();
+    }
+    lab.plug(&host("redis3"), false).await.unwrap();
+    let plan = lab.mesh().lab().plan();
+    let bridge = format!("unix:{}", plan.host(&host("redis1")).unwrap().dir.join("br-phy.mgmt").display());
+    let ofctl = |words: &[&str]| {
+        let output = std::process::Command::new("ovs-ofctl").args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    ofctl(&["add-flow", &bridge, "cookie=0x7265646973,priority=60000,ip,nw_src=10.0.1.12,actions=drop"]);
+    // Two that cannot be started: their files are away.
+    let away: Vec<PathBuf> = ["201", "203"]
+        .iter()
+        .map(|node| {
+            lab.signal(&Daemon::Sentinel(ctid(node)), Signal::SIGKILL).unwrap();
+            let layout = lab.layout(&Place::Node(ctid(node)));
+            std::fs::remove_file(layout.state.join("sentinel").join("sentinel.conf")).unwrap();
+            let conf = layout.conf.join("sentinel.conf");
+            std::fs::rename(&conf, conf.with_extension("away")).unwrap();
+            conf
+        })
+        .collect();
+
+    let error = lab.mend(&redis_ha()).await.unwrap_err();
+    let text = chain(&error);
+    assert!(away.iter().all(|conf| text.contains(conf.parent().unwrap().to_str().unwrap())), "{text}");
+    assert!(killed.iter().all(|daemon| lab.pid(daemon).is_some()), "all the rest runs");
+    assert!(!ofctl(&["dump-flows", &bridge, "cookie=0x7265646973/-1"]).contains("actions="));
+    for conf in &away {
+        std::fs::rename(conf.with_extension("away"), conf).unwrap();
+    }
+    let mut done = lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    done.sort();
+    assert_eq!(done, ["sentinel of node 201 is started", "sentinel of node 203 is started"]);
+    lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
 }
 
 #[tokio::test]

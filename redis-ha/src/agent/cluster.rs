@@ -17,7 +17,7 @@ use super::poll::{Heard, Poll, poll};
 use super::{Hears, Push, Tell};
 use crate::config::{Credentials, REDIS_PORT, SENTINEL_PORT};
 use crate::survey::{redis_login, sentinel_login, sentinel_question};
-use crate::wire::report::{Named, Replication};
+use crate::wire::report::{Named, Replication, followed, replicas_question};
 use crate::wire::resp::{Reply, Request};
 
 /// What there is to watch.
@@ -111,8 +111,7 @@ impl ClusterWatch {
             Part::Redis => (REDIS_PORT, redis_login(credentials), Request::of(&Replication::QUESTION)),
             Part::Sentinel => (SENTINEL_PORT, sentinel_login(credentials), sentinel_question(&self.tenant)),
         };
-        let greeting =
-            self.sentinel.filter(|_| part == Part::Sentinel).map(|periods| periods_command(&periods));
+        let greeting = (part == Part::Sentinel).then(|| self.greeting());
         Poll {
             netns: self.netns.clone(),
             to: SocketAddr::new(ip, service),
@@ -121,6 +120,15 @@ impl ClusterWatch {
             question,
             period: self.poll,
             patience: self.rules.freshness,
+        }
+    }
+
+    /// The periods, where there are some to be set, and then what the Sentinel remembers.
+    fn greeting(&self) -> Request {
+        let memory = replicas_question(self.tenant.as_str());
+        match &self.sentinel {
+            Some(periods) => periods_command(periods).and(&memory),
+            None => Request::of(&memory),
         }
     }
 
@@ -171,8 +179,18 @@ impl ClusterWatch {
                     }
                 }
             }
-            Heard::Greeted(Reply::Error(why)) => teller.periods(node, why),
-            Heard::Greeted(_) => {}
+            Heard::Greeted(replies) => {
+                let [periods @ .., memory] = &replies[..] else { return };
+                if let [Reply::Error(why)] = periods {
+                    teller.periods(node, why.clone());
+                }
+                // A Sentinel that refuses it will refuse the question as well.
+                for master in followed(memory).unwrap_or_default() {
+                    if let Some(node) = self.node(master) {
+                        judge.followed(node);
+                    }
+                }
+            }
             Heard::Lost(why) => {
                 teller.change(node, part, Told::Lost, |tenant, node| Notice::Lost {
                     tenant,
@@ -185,8 +203,11 @@ impl ClusterWatch {
     }
 
     fn vote(&self, named: &Named) -> Vote {
-        let ours = |(_, ip): &(Ctid, IpAddr)| SocketAddr::new(*ip, REDIS_PORT) == named.master;
-        Vote { node: self.nodes.iter().position(ours), epoch: named.epoch }
+        Vote { node: self.node(named.master), epoch: named.epoch }
+    }
+
+    fn node(&self, redis: SocketAddr) -> Option<usize> {
+        self.nodes.iter().position(|(_, ip)| SocketAddr::new(*ip, REDIS_PORT) == redis)
     }
 }
 

@@ -16,6 +16,11 @@
 //! had `freshness` ago, or has received something within `freshness` (a burst makes it late, not lost), or is copying the whole data
 //! set. An idle master's replicas have everything: it stays up. So does a new master's until the first replica has come to it.
 //!
+//! An agent that starts does not know whether the master that it finds has had a replica. The Sentinels do: each remembers what each
+//! replica told it last, dead or alive ([`Judge::followed`]). That counts for the first master alone; of a later one the agent has seen
+//! everything itself, and it is not held up. What that master had `freshness` ago is not known then: it is what it had when it was
+//! first heard.
+//!
 //! Where the agent does not hear a replica, the master's word counts instead: the replica acknowledges to it each second. A
 //! replica that hangs, or whose answers the agent misses, closes nothing before the master misses it too (2 s). If neither hears
 //! any replica, the gate is closed: what would be written then exists once.
@@ -110,6 +115,8 @@ struct Known {
     ip: IpAddr,
     vote: Option<(Instant, Vote)>,
     report: Option<(Instant, Replication)>,
+    /// Whether a Sentinel remembers that a replica has followed it.
+    followed: bool,
     /// (heard, offset) of the present history within `freshness`, and the last before that.
     offsets: VecDeque<(Instant, u64)>,
     /// A time after which its offset has grown.
@@ -146,7 +153,14 @@ pub struct Judge {
 impl Judge {
     /// Nothing is known of these nodes; all are down.
     pub fn new(rules: Rules, nodes: impl IntoIterator<Item = IpAddr>) -> Self {
-        let unknown = |ip| Known { ip, vote: None, report: None, offsets: VecDeque::new(), advanced: None };
+        let unknown = |ip| Known {
+            ip,
+            vote: None,
+            report: None,
+            followed: false,
+            offsets: VecDeque::new(),
+            advanced: None,
+        };
         Self { rules, nodes: nodes.into_iter().map(unknown).collect(), tenure: None }
     }
 
@@ -156,6 +170,13 @@ impl Judge {
             known.vote = Some((asked, vote));
         }
         self.advance(now);
+    }
+
+    /// A Sentinel remembers that a replica has followed this node; to be told before that Sentinel's first vote.
+    pub fn followed(&mut self, node: usize) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.followed = true;
+        }
     }
 
     /// The Redis on a node was asked then, and has answered now.
@@ -245,10 +266,13 @@ impl Judge {
         let freshness = self.rules.freshness;
         let tenure = match &mut self.tenure {
             Some(tenure) if tenure.node == master => tenure,
-            other => other.insert(Tenure { node: master, listed: None, armed: false }),
+            other => {
+                let armed = other.is_none() && self.nodes[master].followed;
+                other.insert(Tenure { node: master, listed: None, armed })
+            }
         };
         if lists {
-            // An agent that has just started does not know what was. A replica that came this moment needs a moment to say so.
+            // A replica that came this moment needs a moment to say so.
             let since = *tenure.listed.get_or_insert(now);
             tenure.armed |= now.duration_since(since) >= freshness;
         } else {
@@ -291,10 +315,11 @@ impl Judge {
         }
     }
 
-    /// The offset that a node is known to have had `freshness` ago.
+    /// The offset that a node is known to have had `freshness` ago, or when it was first heard after that.
     fn offset_before(&self, node: usize, now: Instant) -> Option<u64> {
         let old = |(heard, _): &&(Instant, u64)| !self.is_fresh(*heard, now);
-        self.nodes[node].offsets.iter().rev().find(old).map(|(_, offset)| *offset)
+        let offsets = &self.nodes[node].offsets;
+        offsets.iter().rev().find(old).or(offsets.front()).map(|(_, offset)| *offset)
     }
 }
 

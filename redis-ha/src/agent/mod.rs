@@ -10,6 +10,7 @@ mod judge;
 mod notice;
 mod poll;
 mod track;
+mod watchdog;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,17 +20,21 @@ use std::time::Duration;
 use ovs_mesh::{HostName, TenantName};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, Secrets, Watch};
 
 pub use answer::{AGENT_PORT, FALL, ListenError, Question, answer, check_lines, server_options};
 pub use haproxy::{HaproxyError, verdict_commands};
 pub use judge::{Judge, Reason, Rules, Verdict, Vote};
+pub(crate) use notice::Chain;
 pub use notice::{Notice, Part};
 pub use track::TrackError;
+pub use watchdog::WATCHDOG;
 
 use cluster::ClusterWatch;
 use track::Track;
+use watchdog::{WORD, Watchdog};
 
 /// Where the agent runs and what it has beside it.
 #[derive(Debug, Clone)]
@@ -42,6 +47,8 @@ pub struct AgentOptions {
     pub track_file: PathBuf,
     /// Whether the replication gate works ([`Rules::gate`]).
     pub gate: bool,
+    /// Where systemd listens for what keeps it from taking the agent for hung (`NOTIFY_SOCKET`, `sd_notify`(3)).
+    pub notify_socket: Option<PathBuf>,
 }
 
 /// Why there is no agent.
@@ -73,6 +80,8 @@ type Push = mpsc::UnboundedSender<String>;
 type Hears = mpsc::UnboundedSender<(TenantName, bool)>;
 
 /// Runs until `stop`. Then HAProxy has no agent, so that keepalived is told that this proxy serves nobody.
+///
+/// One that is killed tells nothing, and is not missed if another is there soon: `HAProxy` and keepalived keep what they have.
 pub async fn agent(
     config: &Config,
     secrets: &Secrets,
@@ -80,12 +89,13 @@ pub async fn agent(
     tell: Tell,
     stop: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    let AgentOptions { host, haproxy_socket, track_file, gate } = options;
+    let AgentOptions { host, haproxy_socket, track_file, gate, notify_socket } = options;
     if !config.proxies.hosts.contains(host) {
         let proxies: Vec<&str> = config.proxies.hosts.iter().map(HostName::as_str).collect();
         return Err(AgentError::NoProxy { host: host.clone(), proxies: proxies.join(", ") });
     }
     let mut track = Track::open(track_file)?;
+    let watchdog = Watchdog::open(notify_socket.as_deref());
     // Five missed advertisements are no longer a hiccup.
     let patience = config.proxies.profile.pace().advert * 5;
     let (push, pushed) = mpsc::unbounded_channel();
@@ -119,9 +129,12 @@ pub async fn agent(
     let mut is_alive = false;
     // A proxy that hears no tenant's Sentinels serves nobody: cut off, it must not come back with the VIP before it hears them again.
     let mut deaf: BTreeSet<TenantName> = BTreeSet::new();
+    let mut words = interval(WORD);
+    words.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut stop => break,
+            _ = words.tick() => watchdog.tell(),
             Some(result) = looked.recv() => {
                 is_alive = result.is_ok();
                 if track.tell(is_alive && !is_deaf(&clusters, &deaf))? {

@@ -18,7 +18,7 @@ pub(super) struct Poll {
     pub(super) netns: NetnsName,
     pub(super) to: SocketAddr,
     pub(super) login: Request,
-    /// Said once on each connection; a refusal is told, and changes nothing.
+    /// Said once on each connection, before the first question; the replies are told, and change nothing.
     pub(super) greeting: Option<Request>,
     pub(super) question: Request,
     /// How long from one question to the next.
@@ -32,8 +32,8 @@ pub(super) struct Poll {
 pub(super) enum Heard {
     /// The replies to a question that was asked then.
     Answer { asked: Instant, replies: Vec<Reply> },
-    /// The reply to the greeting, one command of it.
-    Greeted(Reply),
+    /// The replies to the greeting.
+    Greeted(Vec<Reply>),
     /// No connection, or not any longer.
     Lost(AskError),
 }
@@ -55,9 +55,7 @@ async fn connection(poll: &Poll, tell: &mut impl FnMut(Heard), answered: &mut bo
     let Poll { netns, to, login, greeting, question, period, patience } = poll;
     let mut connection = Connection::open(netns, *to, login, *patience).await?;
     if let Some(greeting) = greeting {
-        for reply in connection.ask(greeting, *patience).await? {
-            tell(Heard::Greeted(reply));
-        }
+        tell(Heard::Greeted(connection.ask(greeting, *patience).await?));
     }
     let mut ticks = interval(*period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

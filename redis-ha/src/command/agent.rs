@@ -24,10 +24,13 @@ pub(crate) struct Options {
     /// Keep a master up that no replica follows any more (to measure what that loses)
     #[arg(long, hide = true)]
     no_gate: bool,
+    /// Where systemd listens
+    #[arg(long, hide = true, env = "NOTIFY_SOCKET")]
+    notify_socket: Option<PathBuf>,
 }
 
 pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failure> {
-    let Options { host, haproxy_socket, track_file, no_gate } = options;
+    let Options { host, haproxy_socket, track_file, no_gate, notify_socket } = options;
     let config = Config::read(&global.config)?;
     let secrets = Secrets::read(&config)?;
     let host = match host {
@@ -43,7 +46,7 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failu
             _ = interrupted.recv() => {}
         }
     };
-    let options = AgentOptions { host, haproxy_socket, track_file, gate: !no_gate };
+    let options = AgentOptions { host, haproxy_socket, track_file, gate: !no_gate, notify_socket };
     let tell = Arc::new(|notice| anstream::eprintln!("{notice}"));
     agent(&config, &secrets, &options, tell, stop).await?;
     Ok(Exit::Done)

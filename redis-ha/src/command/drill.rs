@@ -12,8 +12,7 @@ use crate::{Exit, Failure, Format, Global};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
-    /// The fault
-    #[arg(value_parser = fault)]
+    #[arg(value_parser = fault, help = format!("The fault: {}", faults()))]
     fault: Fault,
     /// The lab
     #[arg(long, env = "REDIS_HA_LAB", value_name = "NAME", default_value = "redis-ha")]
@@ -31,8 +30,11 @@ pub(crate) struct Drill {
 
 fn fault(text: &str) -> Result<Fault, String> {
     let found = Fault::ALL.into_iter().find(|fault| fault.as_str() == text);
-    let all: Vec<&str> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
-    found.ok_or_else(|| format!("accepted are {}", all.join(", ")))
+    found.ok_or_else(|| format!("accepted are {}", faults()))
+}
+
+fn faults() -> String {
+    Fault::ALL.map(Fault::as_str).join(", ")
 }
 
 pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure> {

@@ -1,6 +1,8 @@
 //! Breaks things in a service's lab, and mends them.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -8,11 +10,14 @@ use ovs_mesh::{Ctid, Datapath, HostName};
 use tokio::time::sleep;
 
 use super::{DrillError, Fault};
+use crate::agent::WATCHDOG;
 use crate::lab::{Service, ServiceLab, create_dir, file};
-use crate::render::Place;
+use crate::render::{AGENT_RESTART, Place, after_agent};
 
 /// How long a Redis that was started again may take to find its place.
 const REJOIN: Duration = Duration::from_secs(2);
+/// How long the nodes of a cluster start after each other.
+const STAGGER: Duration = Duration::from_secs(1);
 /// How long a partition lasts.
 const PARTITION: Duration = Duration::from_secs(18);
 
@@ -22,6 +27,7 @@ pub(super) struct Cast {
     pub(super) master: Ctid,
     pub(super) master_host: HostName,
     pub(super) other_hosts: Vec<HostName>,
+    pub(super) replicas: Vec<Ctid>,
     pub(super) proxy: HostName,
     pub(super) restart: Duration,
     /// How long something is cut off: longer than it takes to be replaced.
@@ -34,7 +40,7 @@ pub(super) async fn inject(
     lab: &ServiceLab,
     fault: Fault,
     cast: &Cast,
-    program: &std::path::Path,
+    program: &Path,
     mut tell: impl FnMut(&str),
 ) -> Result<(), DrillError> {
     let redis = Service::Redis(cast.master.clone());
@@ -56,6 +62,25 @@ pub(super) async fn inject(
             sleep(cast.cut).await;
             tell(&format!("{haproxy} is started again"));
             lab.start(&haproxy, program)?;
+        }
+        Fault::HaproxyReloaded => {
+            let haproxy = Service::Haproxy(cast.proxy.clone());
+            tell(&format!("{haproxy} is reloaded"));
+            lab.signal(&haproxy, Signal::SIGUSR2)?;
+            sleep(cast.cut / 2).await;
+        }
+        Fault::AgentKilled => {
+            tell(&format!("the agent on {} is killed", cast.proxy));
+            restart_agent(lab, &cast.proxy, "signal", program, &mut tell).await?;
+            sleep(cast.cut / 2).await;
+        }
+        Fault::AgentHung => {
+            tell(&format!("the agent on {} is stopped", cast.proxy));
+            lab.signal(&Service::Agent(cast.proxy.clone()), Signal::SIGSTOP)?;
+            sleep(WATCHDOG).await;
+            tell("it has given no word and is killed");
+            restart_agent(lab, &cast.proxy, "watchdog", program, &mut tell).await?;
+            sleep(cast.cut / 2).await;
         }
         Fault::StaleMinority => {
             tell(&format!("{}, {} and the client are cut off from all others", cast.master_host, cast.proxy));
@@ -102,6 +127,7 @@ pub(super) async fn inject(
             lab.signal(&sentinel, Signal::SIGCONT)?;
             sleep(cast.cut / 2).await;
         }
+        Fault::AllRestarted => restart_all(lab, cast, program, &mut tell).await?,
         Fault::LinkFlap => {
             tell(&format!("the link of {} flaps", cast.master_host));
             for _ in 0..5 {
@@ -118,6 +144,56 @@ pub(super) async fn inject(
 
 fn names(hosts: &[HostName]) -> String {
     hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Kills an agent, and does what systemd does by its unit.
+async fn restart_agent(
+    lab: &ServiceLab,
+    host: &HostName,
+    result: &str,
+    program: &Path,
+    tell: &mut impl FnMut(&str),
+) -> Result<(), DrillError> {
+    let agent = Service::Agent(host.clone());
+    lab.signal(&agent, Signal::SIGKILL)?;
+    let track = lab.layout(&Place::Proxy(host.clone())).track_file();
+    let after =
+        Command::new("/bin/sh").arg("-c").arg(after_agent(&track)).env("SERVICE_RESULT", result).status();
+    after.map_err(file("write", &track))?;
+    sleep(AGENT_RESTART).await;
+    tell(&format!("{agent} is started again"));
+    Ok(lab.start(&agent, program)?)
+}
+
+/// All nodes as after a power loss, in the order in which most can be lost.
+async fn restart_all(
+    lab: &ServiceLab,
+    cast: &Cast,
+    program: &Path,
+    tell: &mut impl FnMut(&str),
+) -> Result<(), DrillError> {
+    // The replica that comes last is the one that is behind: it starts first.
+    let mut order: Vec<&Ctid> = cast.replicas.iter().rev().collect();
+    if let Some(behind) = order.first() {
+        let redis = Service::Redis((*behind).clone());
+        tell(&format!("{redis} is killed, and falls behind"));
+        lab.signal(&redis, Signal::SIGKILL)?;
+        sleep(cast.cut / 2).await;
+    }
+    order.push(&cast.master);
+    tell("all nodes are killed at once");
+    for ctid in &order {
+        lab.signal(&Service::Sentinel((*ctid).clone()), Signal::SIGKILL)?;
+        lab.signal(&Service::Redis((*ctid).clone()), Signal::SIGKILL)?;
+    }
+    for ctid in &order {
+        sleep(STAGGER).await;
+        tell(&format!("node {ctid} starts"));
+        lab.start(&Service::Redis((*ctid).clone()), program)?;
+        lab.start(&Service::Sentinel((*ctid).clone()), program)?;
+    }
+    sleep(cast.cut).await;
+    Ok(())
 }
 
 async fn cut(

@@ -27,6 +27,12 @@ pub enum Fault {
     MasterCut,
     /// The active proxy's `HAProxy` is killed.
     HaproxyKilled,
+    /// The active proxy's `HAProxy` is reloaded, as its unit does.
+    HaproxyReloaded,
+    /// The active proxy's agent is killed, and started again as its unit does.
+    AgentKilled,
+    /// The active proxy's agent is stopped (`SIGSTOP`); its unit's watchdog, whose part the drill plays, kills it and starts it again.
+    AgentHung,
     /// The active proxy is cut off the underlay, and joined again.
     ProxyCut,
     /// The underlay is cut in two: the master, the active proxy and the client on the one side, all others on the other.
@@ -39,24 +45,43 @@ pub enum Fault {
     MasterEmpty,
     /// The Sentinel beside the master is stopped (`SIGSTOP`), and goes on later.
     SentinelStopped,
+    /// All nodes of the cluster are killed at once, while one replica has been down for some seconds; they come back one by one, that
+    /// one first and the master last.
+    AllRestarted,
     /// The link of the master's host is down five times for 100 ms, half a second apart.
     LinkFlap,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::MasterKilled,
         Self::MasterCut,
         Self::HaproxyKilled,
+        Self::HaproxyReloaded,
+        Self::AgentKilled,
+        Self::AgentHung,
         Self::ProxyCut,
         Self::StaleMinority,
         Self::StaleReplicas,
         Self::MasterReturns,
         Self::MasterEmpty,
         Self::SentinelStopped,
+        Self::AllRestarted,
         Self::LinkFlap,
     ];
+
+    /// Whether clients of other tenants are to see nothing of it.
+    fn is_of_one_tenant(self) -> bool {
+        matches!(
+            self,
+            Self::MasterKilled
+                | Self::MasterReturns
+                | Self::MasterEmpty
+                | Self::SentinelStopped
+                | Self::AllRestarted
+        )
+    }
 
     /// The word of the command line.
     pub fn as_str(self) -> &'static str {
@@ -64,12 +89,16 @@ impl Fault {
             Self::MasterKilled => "master-killed",
             Self::MasterCut => "master-cut",
             Self::HaproxyKilled => "haproxy-killed",
+            Self::HaproxyReloaded => "haproxy-reloaded",
+            Self::AgentKilled => "agent-killed",
+            Self::AgentHung => "agent-hung",
             Self::ProxyCut => "proxy-cut",
             Self::StaleMinority => "stale-minority",
             Self::StaleReplicas => "stale-replicas",
             Self::MasterReturns => "master-returns",
             Self::MasterEmpty => "master-empty",
             Self::SentinelStopped => "sentinel-stopped",
+            Self::AllRestarted => "all-restarted",
             Self::LinkFlap => "link-flap",
         }
     }

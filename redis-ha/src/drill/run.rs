@@ -130,13 +130,9 @@ async fn hold(
         let (tenant, target) = (tenant.to_owned(), all[at].0.listen);
         return Err(DrillError::NoWrites { tenant, target, last: last.unwrap_or_default() });
     }
-    let is_of_tenant_alone = matches!(
-        fault,
-        Fault::MasterKilled | Fault::MasterReturns | Fault::MasterEmpty | Fault::SentinelStopped
-    );
     let disturbed = outcomes.iter().enumerate().filter(|(other, outcomes)| {
         *other != at
-            && is_of_tenant_alone
+            && fault.is_of_one_tenant()
             && (outcomes
                 .iter()
                 .any(|(when, outcome)| *when > started && matches!(outcome, Outcome::Failed(_)))
@@ -193,6 +189,7 @@ async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
             .filter(|node| node.ctid != found.ctid)
             .map(|node| node.host.clone())
             .collect(),
+        replicas: nodes.iter().filter(|node| node.ctid != found.ctid).map(|node| node.ctid.clone()).collect(),
         proxy: active.host.clone(),
         restart: pace.restart,
         // Two Sentinels that vote for themselves try again after twice the failover's timeout.

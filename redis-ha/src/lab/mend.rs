@@ -19,34 +19,66 @@ const COOKIE: &str = "0x7265646973";
 /// How many seconds a host's `ovs-vswitchd` may take to take a flow.
 const TIMEOUT: &str = "--timeout=10";
 
+/// What came of each part: one that fails keeps nobody from the next.
+#[derive(Debug, Default)]
+struct Mending {
+    done: Vec<String>,
+    failed: Vec<ServiceLabError>,
+}
+
+impl Mending {
+    /// Notes what was done, in words; none is that there was nothing to do.
+    fn note(&mut self, part: Result<Option<String>, ServiceLabError>) {
+        match part {
+            Ok(done) => self.done.extend(done),
+            Err(failed) => self.failed.push(failed),
+        }
+    }
+
+    fn end(mut self) -> Result<Vec<String>, ServiceLabError> {
+        match self.failed.len() {
+            0 => Ok(self.done),
+            1 => Err(self.failed.remove(0)),
+            _ => Err(ServiceLabError::Mend { failed: self.failed }),
+        }
+    }
+}
+
 impl ServiceLab {
     /// Makes whole what a drill has broken, also one that was interrupted: the underlay's cables and bridges, flows that cut hosts
     /// off, daemons that were stopped, and those that do not run. What it did, in words; a lab that is whole is not touched.
+    ///
+    /// It goes through all of it, whatever fails.
     pub async fn mend(&self, program: &Path) -> Result<Vec<String>, ServiceLabError> {
-        let mut done = self.rejoin().await?;
+        let mut mending = Mending::default();
+        if let Err(failed) = self.join_all(&mut mending).await {
+            mending.failed.push(failed);
+        }
         if self.mesh.topology().datapath() == Datapath::Netdev {
             for host in &self.mesh.lab().plan().hosts {
-                let cookie = format!("cookie={COOKIE}/-1");
-                let dumped = ofctl(host, &["dump-flows", &bridge(host), &cookie])?;
-                if dumped.contains("actions=") {
-                    ofctl(host, &["del-flows", &bridge(host), &cookie])?;
-                    done.push(format!("{} reaches all hosts again", host.name));
-                }
+                mending.note(open_up(host));
             }
         }
         for service in self.services() {
-            if self.is_stopped(&service) {
-                self.signal(&service, Signal::SIGCONT)?;
-                done.push(format!("{service} goes on"));
-            } else if self.pid(&service).is_none() {
-                if let Service::Redis(ctid) = &service {
-                    create_dir(&self.layout(&Place::Node(ctid.clone())).state.join("redis"))?;
-                }
-                self.start(&service, program)?;
-                done.push(format!("{service} is started"));
-            }
+            mending.note(self.revive(&service, program));
         }
-        Ok(done)
+        mending.end()
+    }
+
+    /// Makes a daemon run that was stopped or has ended.
+    fn revive(&self, service: &Service, program: &Path) -> Result<Option<String>, ServiceLabError> {
+        if self.is_stopped(service) {
+            self.signal(service, Signal::SIGCONT)?;
+            return Ok(Some(format!("{service} goes on")));
+        }
+        if self.pid(service).is_some() {
+            return Ok(None);
+        }
+        if let Service::Redis(ctid) = service {
+            create_dir(&self.layout(&Place::Node(ctid.clone())).state.join("redis"))?;
+        }
+        self.start(service, program)?;
+        Ok(Some(format!("{service} is started")))
     }
 
     /// Puts all hosts but those on a bridge of their own.
@@ -66,24 +98,28 @@ impl ServiceLab {
 
     /// Makes the underlay one again, with all cables in.
     pub(crate) async fn rejoin(&self) -> Result<Vec<String>, ServiceLabError> {
+        let mut mending = Mending::default();
+        self.join_all(&mut mending).await?;
+        mending.end()
+    }
+
+    async fn join_all(&self, mending: &mut Mending) -> Result<(), ServiceLabError> {
         let links = Links::open_in(&self.client_netns()?)?;
         let plan = self.mesh.lab().plan();
         let all = links.list().await?;
         let bridge = all.iter().find(|link| link.name == plan.underlay_bridge()).map(|link| link.index);
-        let mut done = Vec::new();
         for host in &plan.hosts {
             let device = host.underlay_device.as_str();
             let found = all.iter().find(|link| link.name == device);
             if found.is_none_or(|link| link.master != bridge || !link.up) {
-                links.set_master(device, Some(plan.underlay_bridge())).await?;
-                links.set_up(device).await?;
-                done.push(format!("{} is joined to the underlay", host.name));
+                let joined = join(&links, device, plan.underlay_bridge()).await;
+                mending.note(joined.map(|()| Some(format!("{} is joined to the underlay", host.name))));
             }
         }
         if links.delete(OTHER_SIDE).await? {
-            done.push("the underlay is one again".to_owned());
+            mending.done.push("the underlay is one again".to_owned());
         }
-        Ok(done)
+        Ok(())
     }
 
     /// Cuts one host from some others, or no longer: flows on the underlay's bridges drop what comes from the other side.
@@ -115,6 +151,22 @@ impl ServiceLab {
         }
         Ok(())
     }
+}
+
+async fn join(links: &Links, device: &str, bridge: &str) -> Result<(), ServiceLabError> {
+    links.set_master(device, Some(bridge)).await?;
+    Ok(links.set_up(device).await?)
+}
+
+/// Takes away the flows that cut a host from others.
+fn open_up(host: &HostPlan) -> Result<Option<String>, ServiceLabError> {
+    let cookie = format!("cookie={COOKIE}/-1");
+    let dumped = ofctl(host, &["dump-flows", &bridge(host), &cookie])?;
+    if !dumped.contains("actions=") {
+        return Ok(None);
+    }
+    ofctl(host, &["del-flows", &bridge(host), &cookie])?;
+    Ok(Some(format!("{} reaches all hosts again", host.name)))
 }
 
 /// A host's bridge on the underlay, by its control socket.

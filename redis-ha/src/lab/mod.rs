@@ -16,6 +16,7 @@ use ovs_mesh::{Ctid, HostName, MeshName};
 use ovsmesh_lab::{LabError, MeshLab};
 
 use self::ec2::LabEc2;
+use crate::agent::Chain;
 use crate::config::{Config, ConfigError, SecretError, Secrets};
 use crate::proxy::{ProxyError, ProxyView};
 use crate::render::{Layout, Place};
@@ -66,6 +67,12 @@ pub enum ServiceLabError {
         /// The system's reason.
         #[source]
         source: io::Error,
+    },
+    /// Some of what was broken could not be mended; all the rest was.
+    #[error("{} of the lab could not be mended: {}", failed.len(), failed.iter().map(|why| Chain(why).to_string()).collect::<Vec<_>>().join("; "))]
+    Mend {
+        /// What failed.
+        failed: Vec<ServiceLabError>,
     },
     /// A daemon.
     #[error(transparent)]

@@ -181,9 +181,13 @@ impl ServiceLab {
     }
 
     /// Sends a daemon a signal; `SIGKILL` and `SIGTERM` are waited for. One that does not run is nothing to do.
+    ///
+    /// `SIGKILL` goes to its children as well, as systemd sees to.
     pub fn signal(&self, service: &Service, signal: Signal) -> Result<(), ServiceLabError> {
         let Some(pid) = self.pid(service) else { return Ok(()) };
-        match kill(Pid::from_raw(pid), signal) {
+        // Each is the first of a group of its own.
+        let to = if signal == Signal::SIGKILL { -pid } else { pid };
+        match kill(Pid::from_raw(to), signal) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return Ok(()),
             Err(errno) => {
@@ -238,7 +242,10 @@ impl ServiceLab {
             }
             Service::Haproxy(host) => {
                 let conf = layout.conf.join("haproxy.cfg");
-                (self.host_netns(host)?, with("haproxy", &[Path::new("-db"), Path::new("-f"), &conf]))
+                (
+                    self.host_netns(host)?,
+                    with("haproxy", &[Path::new("-W"), Path::new("-db"), Path::new("-f"), &conf]),
+                )
             }
             Service::Notify(host) => {
                 let mut command = Command::new(program);

@@ -226,19 +226,7 @@ async fn join(mesh: &MeshLab, clients: &Netns, address: IpNetwork) -> Result<(),
     links.set_up("lo").await?;
     // The userspace datapath sends frames on with the checksums that they came with.
     set_tx_checksum(Some(clients), bridge, false).await?;
-    for host in &mesh.lab().plan().hosts {
-        one_answer(&Netns::open(&host.netns)?)?;
-    }
     Ok(())
-}
-
-/// Lets the kernel of a host answer ARP by the device alone that has the address (ip-sysctl, `arp_ignore`).
-///
-/// On the userspace datapath the address is `br-phy`'s, and packets pass the kernel's `eth0` first, which would answer as well. Whoever
-/// asks keeps one of both; what is sent to `eth0` never reaches a socket that is bound to `br-phy`, as keepalived's is.
-fn one_answer(netns: &Netns) -> Result<(), ServiceLabError> {
-    let path = Path::new("/proc/sys/net/ipv4/conf/all/arp_ignore");
-    netns.run(|| fs::write(path, "1"))?.map_err(file("write", path))
 }
 
 /// A password that nobody knows.
@@ -247,6 +235,7 @@ fn password() -> Result<String, ServiceLabError> {
     let text = fs::read_to_string(path).map_err(file("read", path))?;
     Ok(format!("{}\n", text.trim()))
 }
+
 impl ServiceLab {
     /// Makes every cluster's first master, by way of the first proxy; in the article's way it stands in the configuration.
     async fn bootstrap(&self) -> Result<(), ServiceLabError> {

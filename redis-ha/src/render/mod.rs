@@ -21,7 +21,7 @@ pub use haproxy::haproxy_cfg;
 pub use keepalived::keepalived_conf;
 pub use redis::redis_conf;
 pub use sentinel::sentinel_conf;
-pub(crate) use units::notify_options;
+pub(crate) use units::{AGENT_RESTART, after_agent, notify_options};
 
 /// The name of the VRRP instance that has the VIPs.
 const VRRP_INSTANCE: &str = "redis-ha";

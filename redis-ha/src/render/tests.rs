@@ -120,3 +120,30 @@ fn no_two_files_are_one() {
     paths.dedup();
     assert_eq!(paths.len(), files.len());
 }
+
+#[test]
+fn what_an_ended_agent_leaves_to_keepalived() {
+    let dir = tempfile::tempdir().unwrap();
+    let track = dir.path().join("dead");
+    let table = [
+        ("stopped", "success", "0\n", "1\n"),
+        ("cannot start", "exit-code", "0\n", "1\n"),
+        ("hung, and was stopped", "timeout", "0\n", "1\n"),
+        ("killed", "signal", "0\n", "00\n"),
+        ("hung", "watchdog", "0\n", "00\n"),
+        ("killed again, without a word in between", "signal", "00\n", "1\n"),
+        ("killed, with a dead HAProxy", "signal", "1\n", "1\n"),
+        ("killed, with no file", "signal", "", "1\n"),
+    ];
+    for (what, result, before, expected) in table {
+        if before.is_empty() {
+            std::fs::remove_file(&track).unwrap();
+        } else {
+            std::fs::write(&track, before).unwrap();
+        }
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.arg("-c").arg(after_agent(&track)).env("SERVICE_RESULT", result);
+        assert!(shell.output().unwrap().status.success(), "{what}");
+        assert_eq!(std::fs::read_to_string(&track).unwrap(), expected, "{what}");
+    }
+}

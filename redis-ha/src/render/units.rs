@@ -1,11 +1,29 @@
 //! The systemd units.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
 
 use ovs_mesh::HostName;
 
 use super::{Layout, VRRP_INSTANCE, head};
+use crate::agent::WATCHDOG;
 use crate::config::{Aws, AwsVip, Cluster, Config};
+
+/// After how long an agent that ended is started again: sooner than `HAProxy` takes its absence for an answer.
+pub(crate) const AGENT_RESTART: Duration = Duration::from_millis(100);
+
+/// What is done when an agent has ended, as a line of a shell: `SERVICE_RESULT` (systemd.exec(5)) says how.
+///
+/// One that was killed is back at once: what keepalived knows stays, if that agent has found a live `HAProxy`, and is marked (`00`) for
+/// the next, which must do so itself before it may be killed. All others have ended because they were to, or cannot start.
+pub(crate) fn after_agent(track: &Path) -> String {
+    let track = track.display();
+    format!(
+        "case $SERVICE_RESULT in signal|core-dump|watchdog|oom-kill) [ \"$(cat {track})\" != 0 ] || {{ echo 00 > {track}; exit; }};; esac; \
+         echo 1 > {track}"
+    )
+}
 
 /// What all daemons of the service are kept from.
 const HARDENED: &str = "\
@@ -179,9 +197,14 @@ RuntimeDirectoryPreserve=yes
 ExecStart=/usr/local/bin/redis-ha --config {conf} agent --host {proxy}
 # Sooner than HAProxy takes its absence for an answer.
 Restart=always
-RestartSec=0.1
-# An agent that is not there, whatever became of it, is a proxy that serves nobody: keepalived gives the VIP to the other.
-ExecStopPost=/bin/sh -c 'echo 1 > {track}'
+RestartSec={restart}
+# An agent that does not give word to systemd hangs.
+WatchdogSec={watchdog}
+WatchdogSignal=SIGKILL
+# A proxy without an agent serves nobody: keepalived gives the VIP to the other. Not so for one that was killed: the next is there
+# before HAProxy misses it, and nothing moves.
+ExecStopPost=/bin/sh -c '{after}'
+# `systemctl kill -s KILL` is the way to a new version or a changed file, too: `restart` moves the VIP.
 # Its answers are worth nothing when they come late.
 CPUSchedulingPolicy=rr
 CPUSchedulingPriority=10
@@ -191,7 +214,10 @@ CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_DAC_OVERRIDE
 [Install]
 WantedBy=multi-user.target
 ",
-        track = layout.track_file().display(),
+        restart = AGENT_RESTART.as_secs_f64(),
+        watchdog = WATCHDOG.as_secs_f64(),
+        // A dollar is systemd's own.
+        after = after_agent(&layout.track_file()).replace('$', "$$"),
         conf = layout.conf.join("redis-ha.toml").display(),
     );
     text

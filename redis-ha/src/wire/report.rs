@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -246,4 +247,37 @@ impl Named {
             flags: get("flags")?.to_owned(),
         })
     }
+}
+
+/// The question whose reply [`followed`] reads.
+pub(crate) fn replicas_question(name: &str) -> [&str; 3] {
+    ["SENTINEL", "REPLICAS", name]
+}
+
+/// The masters that a Sentinel's replicas follow or have followed, by what each has told it last.
+///
+/// A replica that has only been told whom to follow, and was never connected to it, says that its link is down since −1 s. One that
+/// the Sentinel has not heard since the last failover names nobody.
+pub(crate) fn followed(reply: &Reply) -> Result<BTreeSet<SocketAddr>, ReportError> {
+    let question = "SENTINEL REPLICAS";
+    let replicas = match reply {
+        Reply::Error(why) => return Err(ReportError::Refused(why.clone())),
+        reply => reply.array().ok_or(ReportError::Kind { question })?,
+    };
+    let mut masters = BTreeSet::new();
+    for fields in replicas {
+        let fields = fields.array().ok_or(ReportError::Kind { question })?;
+        let get = |field| {
+            let pair = fields.chunks_exact(2).find(|pair| pair[0].text() == Some(field));
+            pair.and_then(|pair| pair[1].text())
+        };
+        let host = get("master-host").and_then(|host| host.parse().ok());
+        let port = get("master-port").and_then(|port| port.parse().ok());
+        let came = get("master-link-status") == Some("ok")
+            || get("master-link-down-time").is_some_and(|since| since.parse::<u64>().is_ok());
+        if let Some((host, port)) = host.zip(port).filter(|_| came) {
+            masters.insert(SocketAddr::new(host, port));
+        }
+    }
+    Ok(masters)
 }

@@ -3,7 +3,6 @@
 //! `ip netns` names are the machine's: the mesh's name, with which they begin, is the process's own. All ends with the value.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -13,11 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ovs_mesh::NetnsName;
 use ovs_mesh::link::Netns;
 use redis_ha::{
-    Config, Credentials, OPERATOR_USER, REDIS_PORT, Reply, Request, SENTINEL_PORT, Secrets, check_lines,
-    server_options,
+    Cluster, Config, Credentials, Layout, OPERATOR_USER, REDIS_PORT, Reply, Request, SENTINEL_PORT, Secrets,
+    haproxy_cfg, redis_conf, sentinel_conf,
 };
 use tempfile::TempDir;
 
@@ -26,13 +24,14 @@ pub(crate) const NODES: [&str; 3] = ["101", "102", "103"];
 /// The tenant.
 pub(crate) const TENANT: &str = "acme";
 /// Where clients reach HAProxy, in its own namespace.
-pub(crate) const FRONT: u16 = 6379;
+const VIP: &str = "10.0.1.100/32";
 
 pub(crate) struct Bed {
     pub(crate) mesh: String,
     pub(crate) dir: TempDir,
     pub(crate) config: Config,
     pub(crate) credentials: Credentials,
+    secrets: Secrets,
     processes: Vec<(String, Child)>,
     namespaces: Vec<String>,
 }
@@ -87,6 +86,7 @@ impl Bed {
             dir,
             config,
             credentials,
+            secrets,
             processes: Vec::new(),
             namespaces: Vec::new(),
         };
@@ -100,6 +100,8 @@ impl Bed {
         bed.plug("p2-acme", "192.168.10.5/24");
         bed.add_namespace(&format!("{mesh}-proxy"));
         run("ip", &["-n", &bed.name("proxy"), "link", "set", "lo", "up"]);
+        // keepalived would.
+        run("ip", &["-n", &bed.name("proxy"), "addr", "add", VIP, "dev", "lo"]);
         bed
     }
 
@@ -192,43 +194,36 @@ impl Bed {
     }
 
     pub(crate) fn start_redis(&mut self, index: usize) {
-        let node = NODES[index];
-        let operator = self.credentials.operator.expose();
-        let client = self.credentials.client.expose();
-        let data = self.path(&format!("redis-{node}"));
-        fs::create_dir_all(&data).unwrap();
-        let conf = format!(
-            "bind 0.0.0.0\nport {REDIS_PORT}\ndir {}\nsave \"\"\nuser default on >{client} ~* &* +@all -@admin\n\
-             user {OPERATOR_USER} on >{operator} ~* &* +@all\nmasteruser {OPERATOR_USER}\nmasterauth {operator}\n\
-             repl-diskless-sync-delay 0\n",
-            data.display()
-        );
-        let path = self.path(&format!("redis-{node}.conf"));
-        fs::write(&path, conf).unwrap();
+        let (node, layout) = (NODES[index], self.layout(index));
+        fs::create_dir_all(layout.state.join("redis")).unwrap();
+        let path = layout.conf.join("redis.conf");
+        let nodes: Vec<_> = self.config.nodes(self.cluster()).collect();
+        fs::write(&path, redis_conf(&self.config, self.cluster(), &self.credentials, nodes[index], &layout))
+            .unwrap();
         let words = ["redis-server", path.to_str().unwrap(), "--replicaof", "127.0.0.1", "1"];
         self.spawn(&format!("redis-{node}"), node, &words);
     }
 
     pub(crate) fn start_sentinel(&mut self, index: usize) {
-        let node = NODES[index];
-        let pace = self.config.clusters[0].profile.pace();
-        let (operator, sentinel) = (self.credentials.operator.expose(), self.credentials.sentinel.expose());
-        let path = self.path(&format!("sentinel-{node}.conf"));
+        let (node, layout) = (NODES[index], self.layout(index));
+        let path = layout.state.join("sentinel").join("sentinel.conf");
         if !path.exists() {
-            let conf = format!(
-                "bind 0.0.0.0\nport {SENTINEL_PORT}\ndir {}\nrequirepass {sentinel}\nsentinel sentinel-pass {sentinel}\n\
-                 sentinel monitor {TENANT} {} {REDIS_PORT} 2\nsentinel auth-user {TENANT} {OPERATOR_USER}\n\
-                 sentinel auth-pass {TENANT} {operator}\nsentinel down-after-milliseconds {TENANT} {}\n\
-                 sentinel failover-timeout {TENANT} {}\n",
-                self.dir.path().display(),
-                Self::ip(0),
-                pace.down_after.as_millis(),
-                pace.failover_timeout.as_millis(),
-            );
-            fs::write(&path, conf).unwrap();
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let nodes: Vec<_> = self.config.nodes(self.cluster()).collect();
+            let text = sentinel_conf(&self.config, self.cluster(), &self.credentials, nodes[index], &layout);
+            fs::write(&path, text).unwrap();
         }
         let words = ["redis-sentinel", path.to_str().unwrap()];
         self.spawn(&format!("sentinel-{node}"), node, &words);
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.config.clusters[0]
+    }
+
+    fn layout(&self, index: usize) -> Layout {
+        let dir = self.path(&format!("node-{}", NODES[index]));
+        Layout { conf: dir.clone(), state: dir.join("state"), run: dir }
     }
 
     pub(crate) fn start_nodes(&mut self) {
@@ -240,20 +235,10 @@ impl Bed {
 
     /// HAProxy of the first proxy, in a namespace of its own.
     pub(crate) fn start_haproxy(&mut self) {
-        let netns: NetnsName = self.name("p1-acme").parse().unwrap();
-        let mut text = format!(
-            "global\n  log stdout format raw local0 notice\n  stats socket {} mode 600 level admin\ndefaults\n  log global\n  mode tcp\n  timeout connect 500ms\n  timeout client 1m\n  \
-             timeout server 1m\n  timeout check 100ms\n  retries 0\nlisten {TENANT}\n  bind 127.0.0.1:{FRONT}\n  \
-             tcp-request connection reject if {{ nbsrv({TENANT}) gt 1 }}\n",
-            self.path("haproxy.sock").display()
-        );
-        for line in check_lines() {
-            writeln!(text, "  {line}").unwrap();
-        }
-        for (index, node) in NODES.iter().enumerate() {
-            let options = server_options(&netns, &node.parse().unwrap(), Duration::from_millis(100));
-            writeln!(text, "  server {node} {}:{REDIS_PORT} {options}", Self::ip(index)).unwrap();
-        }
+        let dir = self.dir.path();
+        let layout = Layout { conf: dir.to_owned(), state: dir.to_owned(), run: dir.to_owned() };
+        let text = haproxy_cfg(&self.config, &self.secrets, &"p1".parse().unwrap(), &layout);
+        // One process, which can be stopped and killed as a whole; its unit has a second one above it.
         let path = self.path("haproxy.cfg");
         fs::write(&path, text).unwrap();
         self.spawn("haproxy", "proxy", &["haproxy", "-db", "-f", path.to_str().unwrap()]);
@@ -262,6 +247,7 @@ impl Bed {
     pub(crate) fn start_agent(&mut self) {
         let file = |name: &str| self.path(name).to_str().unwrap().to_owned();
         let (config, socket, track) = (file("redis-ha.toml"), file("haproxy.sock"), file("haproxy.alive"));
+        let notify = file("notify");
         let program = env!("CARGO_BIN_EXE_redis-ha");
         let words = [
             program,
@@ -274,6 +260,8 @@ impl Bed {
             &socket,
             "--track-file",
             &track,
+            "--notify-socket",
+            &notify,
         ];
         self.spawn("agent", "proxy", &words);
     }
@@ -296,8 +284,7 @@ impl Bed {
 
     /// A client's connection through HAProxy, logged in.
     pub(crate) fn client(&self) -> std::io::Result<Client> {
-        let at = SocketAddr::from(([127, 0, 0, 1], FRONT));
-        let mut client = Client::connect(&self.name("proxy"), at)?;
+        let mut client = Client::connect(&self.name("proxy"), self.cluster().listen)?;
         client.ask(&["AUTH", self.credentials.client.expose()])?;
         Ok(client)
     }

@@ -207,6 +207,72 @@ fn a_judge_that_starts_late_believes_the_master_that_it_had_a_replica() {
 }
 
 #[test]
+fn a_judge_that_starts_late_believes_the_sentinels_that_the_master_had_a_replica() {
+    let start = Instant::now();
+    let first = |remembered: bool, reports| {
+        let mut judge = judge(true);
+        if remembered {
+            judge.followed(0);
+        }
+        hear(&mut judge, start, AGREED, reports);
+        judge
+    };
+    let alone = || [Some(master(5)), None, None];
+    let cut = || {
+        [Some(master(5)), Some(Replication { link: false, history: History::of("old"), ..replica(4) }), None]
+    };
+    let unheard = [
+        Some(Replication {
+            replicas: vec![Listed { ip: ip(1), online: true, offset: 5, lag: 1 }],
+            ..master(5)
+        }),
+        None,
+        None,
+    ];
+    let table = [
+        ("nobody knows of one", false, alone(), Verdict::Up),
+        ("it is dead", true, alone(), down(Reason::Alone)),
+        ("it is cut off", true, [Some(master(5)), Some(replica(4)), None], down(Reason::Alone)),
+        ("it is of another history", true, cut(), down(Reason::Alone)),
+        ("all is well", true, whole(5), Verdict::Up),
+        ("all is well, and the replicas have not been heard yet", true, unheard, Verdict::Up),
+    ];
+    for (what, remembered, reports, expected) in table {
+        assert_eq!(first(remembered, reports).verdict(0, start), expected, "{what}");
+    }
+    // It lasts, until one is back.
+    let mut judge = first(true, alone());
+    for step in 1..100 {
+        let now = start + step * 50 * MS;
+        hear(&mut judge, now, AGREED, alone());
+        assert_eq!(judge.verdict(0, now), down(Reason::Alone));
+    }
+    hear(&mut judge, start + 5000 * MS, AGREED, whole(5));
+    assert_eq!(judge.verdict(0, start + 5000 * MS), Verdict::Up);
+    // One that is only late has it the next time.
+    let mut judge = first(true, [Some(master(5)), Some(replica(4)), None]);
+    let now = start + 50 * MS;
+    hear(&mut judge, now, AGREED, [Some(master(9)), Some(replica(5)), None]);
+    assert_eq!(judge.verdict(0, now), Verdict::Up);
+}
+
+#[test]
+fn what_the_sentinels_remember_holds_up_no_later_master() {
+    let start = Instant::now();
+    let mut judge = judge(true);
+    // A judge that starts before there is a master at all, or in the middle of a failover.
+    hear(&mut judge, start, AGREED, [Some(replica(1)), None, None]);
+    judge.followed(0);
+    judge.followed(1);
+    let now = start + 1000 * MS;
+    hear(&mut judge, now, AGREED, [Some(master(1)), None, None]);
+    assert_eq!(judge.verdict(0, now), Verdict::Up, "the first master");
+    let now = start + 2000 * MS;
+    hear(&mut judge, now, [Some((1, 2)); 3], [None, Some(master(1)), None]);
+    assert_eq!(judge.verdict(1, now), Verdict::Up, "the next");
+}
+
+#[test]
 fn a_new_master_waits_for_no_replica() {
     let start = Instant::now();
     let mut judge = judge(true);

@@ -126,6 +126,31 @@ fn what_a_sentinel_says_of_its_master() {
 }
 
 #[test]
+fn whom_replicas_have_followed() {
+    // One lost its link a second ago, and one is dead.
+    let fixture = include_str!("../fixtures/replicas-gone.resp");
+    let master = SocketAddr::from(([192, 168, 10, 12], 6379));
+    let cut = |text: &str| text.replace("$4\r\n1000\r\n", "$5\r\n-1000\r\n");
+    let dead =
+        |text: &str| text.replace("$2\r\nok\r\n", "$3\r\nerr\r\n").replace("$1\r\n0\r\n", "$5\r\n-1000\r\n");
+    let table = [
+        ("as it came", fixture.to_owned(), vec![master]),
+        ("the one was never there", cut(fixture), vec![master]),
+        ("the other was never there", dead(fixture), vec![master]),
+        ("neither was", cut(&dead(fixture)), vec![]),
+        ("neither was heard", fixture.replace("$13\r\n192.168.10.12\r\n", "$1\r\n?\r\n"), vec![]),
+        ("there is none", "*0\r\n".to_owned(), vec![]),
+    ];
+    for (what, text, expected) in table {
+        assert_eq!(followed(&replies(&text)[0]), Ok(expected.into_iter().collect()), "{what}");
+    }
+    let question = "SENTINEL REPLICAS";
+    assert_eq!(followed(&Reply::Integer(1)), Err(ReportError::Kind { question }));
+    let refused = Reply::Error("ERR No such master with that name".to_owned());
+    assert!(matches!(followed(&refused), Err(ReportError::Refused(_))));
+}
+
+#[test]
 fn what_is_no_report() {
     let refused = replies(include_str!("../fixtures/refused.resp"));
     let why = || "NOAUTH Authentication required.".to_owned();
