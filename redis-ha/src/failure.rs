@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use ovsmesh_lab::{DownError, LabError, StateError};
@@ -70,8 +71,14 @@ impl Failure {
             Self::Config(ConfigError::Read { .. }) => {
                 Some("write one (see examples/redis-ha.toml), or name it with --config or REDIS_HA_CONFIG")
             }
-            Self::Secret(SecretError::Read { .. }) => {
+            // One that is there, and cannot be read, is not to be written over: all passwords come from it.
+            Self::Secret(SecretError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Some("make one: (umask 077; tr -dc a-zA-Z0-9 < /dev/urandom | head -c 32 > FILE)")
+            }
+            Self::Secret(SecretError::Read { source, .. })
+                if source.kind() == ErrorKind::PermissionDenied =>
+            {
+                Some("run it as root, or as the user that may read it")
             }
             Self::HostName { .. } | Self::Agent(AgentError::NoProxy { .. }) => {
                 Some("name this host with --host or REDIS_HA_HOST")

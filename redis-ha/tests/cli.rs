@@ -60,6 +60,11 @@ fn what_cannot_be_used_is_told_with_a_remedy() {
     tell("a password that all can read", &["render", "--out", "out"]);
     fs::remove_file(dir.path().join("secrets/acme")).unwrap();
     tell("no password", &["render", "--out", "out"]);
+    // It is there: what would make one must not be advised.
+    let secret = dir.path().join("secrets/acme");
+    fs::create_dir(&secret).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    tell("a password that cannot be read", &["render", "--out", "out"]);
     fs::write(&file, SERVICE.replace("router_id = 51", "router_id = 0")).unwrap();
     tell("a fault in the file", &["render", "--out", "out"]);
     fs::remove_file(&file).unwrap();

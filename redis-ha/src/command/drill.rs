@@ -56,12 +56,13 @@ pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure
         lab.mend(&program).await?;
         return Err(Failure::Interrupted);
     };
-    if let Some(path) = plot {
-        report.plot(&path)?;
-    }
     match global.format {
         Format::Text => print(&report.to_string())?,
         Format::Json => print(&format!("{}\n", serde_json::json!(report)))?,
+    }
+    // What was seen is told first: a plot that cannot be written does not cost it.
+    if let Some(path) = plot {
+        report.plot(&path)?;
     }
     Ok(if report.others_disturbed.is_empty() { Exit::Done } else { Exit::Wanting })
 }
