@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use ovsmesh_lab::{DownError, LabError, StateError};
 use redis_ha::{
-    AgentError, BootstrapError, CheckError, ConfigError, DrillError, ProxyError, SecretError, ServiceLabError,
+    AgentError, BootstrapError, CertificateError, CheckError, ConfigError, DrillError, ProxyError,
+    SecretError, ServiceLabError,
 };
 
 use crate::Exit;
@@ -20,6 +21,8 @@ pub(crate) enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("cannot {step} {}", path.display())]
     File { step: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot print the result")]
@@ -59,6 +62,7 @@ impl Failure {
         match self {
             Self::Config(_)
             | Self::Secret(_)
+            | Self::Certificate(_)
             | Self::HostName { .. }
             | Self::Tenant { .. }
             | Self::Agent(AgentError::NoProxy { .. }) => Exit::Usage,
@@ -79,6 +83,9 @@ impl Failure {
                 if source.kind() == ErrorKind::PermissionDenied =>
             {
                 Some("run it as root, or as the user that may read it")
+            }
+            Self::Certificate(CertificateError::Content { .. }) => {
+                Some("write them into it: (umask 077; cat fullchain.pem privkey.pem > FILE)")
             }
             Self::HostName { .. } | Self::Agent(AgentError::NoProxy { .. }) => {
                 Some("name this host with --host or REDIS_HA_HOST")

@@ -8,7 +8,7 @@
 //! Two tenants have the same addresses inside their networks and share a pair of proxies; clients reach each by a port of the VIP:
 //!
 //! ```
-//! use redis_ha::{Config, Layout, Secrets, haproxy_cfg, render};
+//! use redis_ha::{Certificates, Config, Layout, Secrets, haproxy_cfg, render};
 //!
 //! let mut mesh = "[mesh]\nname = \"m\"\nunderlay_mtu = 9001\n".to_owned();
 //! for (at, host) in ["redis1", "redis2", "redis3", "proxy1", "proxy2"].iter().enumerate() {
@@ -51,14 +51,15 @@
 //!     );
 //! }
 //! let config = Config::parse(&service, "redis-ha.toml".as_ref(), mesh.parse()?)?;
-//! // From files, `Secrets::read(&config)`.
+//! // From files, `Secrets::read(&config)` and `Certificates::read(&config)`, which no cluster here has.
 //! let secrets = Secrets::new(&config, &"the-operators-secret".parse()?, |cluster| {
 //!     Ok(format!("the-password-of-{}", cluster.tenant).parse().expect("it is long enough"))
 //! })?;
+//! let certificates = Certificates::new(&config, |_| unreachable!())?;
 //!
 //! // Redis, Sentinel, two units and the network of six nodes; HAProxy, keepalived, three units and what our own program
 //! // reads of two proxies; …
-//! assert_eq!(render(&config, &secrets).len(), 6 * 5 + 2 * (5 + 5) + 3 * 2);
+//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 5 + 2 * (5 + 5) + 3 * 4);
 //!
 //! let proxy = &config.proxies.hosts[0];
 //! let text = haproxy_cfg(&config, &secrets, proxy, &Layout::default());
@@ -92,9 +93,9 @@ pub use agent::{
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped, Obstacle, Step, bootstrap, decide, ready};
 pub use check::{CheckError, CheckReport, Finding, check, consistent};
 pub use config::{
-    Aws, AwsVip, Bytes, BytesError, Cluster, Config, ConfigError, Credentials, Eviction, Node, OPERATOR_USER,
-    Pace, PasswordError, Persistence, Profile, Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError,
-    Secrets, Watch,
+    Aws, AwsVip, Bytes, BytesError, Certificate, CertificateError, Certificates, Cluster, Config,
+    ConfigError, Credentials, Eviction, Node, OPERATOR_USER, Pace, PasswordError, Persistence, Profile,
+    Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError, Secrets, Watch,
 };
 pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};
 pub use lab::{LabEc2Error, Service, ServiceError, ServiceLab, ServiceLabError, ServiceOptions};

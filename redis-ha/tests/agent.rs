@@ -4,10 +4,11 @@
 mod bed;
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bed::{Bed, NODES, TENANT, until};
-use redis_ha::{FALL, Profile, Reply, WATCHDOG, Watch};
+use redis_ha::{Certificates, FALL, Profile, Reply, WATCHDOG, Watch};
 
 fn ok() -> Reply {
     Reply::Simple("OK".to_owned())
@@ -69,6 +70,34 @@ fn clients_follow_the_master_and_a_dead_agent_or_haproxy_shows() {
     assert!(client.ask(&["SET", "c", "2"]).is_err(), "nobody says any longer that this is the master");
     bed.start_agent();
     until("the master", Duration::from_secs(5), || bed.servers().iter().filter(|up| **up).count() == 1);
+}
+
+#[test]
+fn clients_speak_tls_where_there_is_a_certificate() {
+    let mut bed = Bed::new("fast");
+    let certificate = bed.certify();
+    assert!(Certificates::read(&bed.config).is_ok(), "what OpenSSL writes is one");
+    bed.start_nodes();
+    bed.start_agent();
+    bed.start_haproxy();
+    until("HAProxy", Duration::from_secs(5), || bed.track() == "0\n");
+    bed.bootstrap();
+    until("the first master", Duration::from_secs(5), || bed.servers() == [true, false, false]);
+    let cli = |trusted: &[&str], words: &[&str]| {
+        let output = Command::new("ip")
+            .args(["netns", "exec", &bed.name("proxy"), "redis-cli", "-h", "10.0.1.100", "--tls"])
+            .args(trusted)
+            .args(words)
+            .env("REDISCLI_AUTH", bed.credentials.client.expose())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let trusted = &["--cacert", certificate.to_str().unwrap()];
+    assert_eq!(cli(trusted, &["SET", "a", "1"]), "OK\n");
+    assert_eq!(cli(trusted, &["GET", "a"]), "1\n");
+    assert_eq!(cli(&[], &["GET", "a"]), "", "nobody of the system's vouches for it");
+    assert!(bed.client().is_err(), "who speaks plainly is not heard");
 }
 
 #[test]

@@ -9,11 +9,16 @@ use std::process::{Command, Output};
 const MESH: &str = include_str!("../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../examples/redis-ha.toml");
 
-/// The example's files, with secrets of their own.
+/// The example's files, with secrets of their own, and a certificate.
 fn example() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a file of the test");
+    let service = SERVICE.replacen("[[cluster]]", "[[cluster]]\ntls = \"acme.pem\"", 1);
     fs::write(dir.path().join("ha-redis.toml"), MESH).expect("a file of the test");
-    fs::write(dir.path().join("redis-ha.toml"), SERVICE).expect("a file of the test");
+    fs::write(dir.path().join("redis-ha.toml"), service).expect("a file of the test");
+    let openssl = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=redis \
+                   -keyout acme.pem -out acme.pem";
+    let made = Command::new("sh").args(["-c", openssl]).current_dir(dir.path()).output().expect("openssl");
+    assert!(made.status.success(), "{}", shown(&made));
     fs::create_dir(dir.path().join("secrets")).expect("a file of the test");
     for name in ["service", "acme", "globex"] {
         let path = dir.path().join("secrets").join(name);
@@ -65,6 +70,11 @@ fn what_cannot_be_used_is_told_with_a_remedy() {
     fs::create_dir(&secret).unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
     tell("a password that cannot be read", &["render", "--out", "out"]);
+    fs::remove_dir(&secret).unwrap();
+    fs::write(&secret, "acme-0123456789abcdef\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(dir.path().join("acme.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    tell("a certificate without its key", &["render", "--out", "out"]);
     fs::write(&file, SERVICE.replace("router_id = 51", "router_id = 0")).unwrap();
     tell("a fault in the file", &["render", "--out", "out"]);
     fs::remove_file(&file).unwrap();
@@ -86,6 +96,7 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
         ("nodes/101/etc/redis-ha/sentinel.conf", "announce-ip", "anounce-ip", "Unrecognized sentinel"),
         ("proxies/proxy1/etc/redis-ha/haproxy.cfg", "mode tcp", "mode udp", "unknown proxy mode"),
         ("proxies/proxy1/etc/redis-ha/keepalived.conf", "advert_int", "advert_itn", "Unknown keyword"),
+        ("proxies/proxy2/etc/redis-ha/tls/acme.pem", "PRIVATE KEY", "NO KEY", "No Private Key found"),
         (
             "nodes/101/etc/systemd/system/redis-ha-redis.service",
             "Restart=always",
@@ -123,9 +134,11 @@ fn a_proxys_tree_is_all_that_it_needs() {
         "/secrets/tenants",
         "/secrets/service",
         "/secrets/tenants/acme.secret",
+        "/tls",
+        "/tls/acme.pem",
     ];
     let modes = conf.map(|path| mode(&format!("etc/redis-ha{path}")));
-    assert_eq!(modes, [0o755, 0o644, 0o700, 0o700, 0o600, 0o600]);
+    assert_eq!(modes, [0o755, 0o644, 0o700, 0o700, 0o600, 0o600, 0o700, 0o600]);
     // There it says the same as where it was written: what is rendered from it is equal, and checks.
     let there = root.join("etc/redis-ha");
     let again = redis_ha(&there, &["render", "--out", "../../again"]);

@@ -68,10 +68,12 @@ async fn an_lxc_container_joins_and_leaves_its_tenant() {
     assert!(Path::new("/usr/bin/lxc-start").exists(), "Debian's package lxc is missing");
     let lab = TestLab::up(simple(2, &[("acme", 7)], false)).await;
     let lxc = Lxc { lab: &lab, place: tempfile::tempdir().unwrap() };
-    lxc.configure("web", "acme");
+    lxc.configure("web", "acme 900");
     let started = lxc.call("lxc-start", "web");
     assert!(started.status.success(), "{}", lxc.log());
     assert!(lab.vsctl("h1", "list-ports br-acme").contains("vethweb"));
+    let ids = lab.vsctl("h1", "get Port vethweb external_ids");
+    assert!(ids.contains("900"), "whose it is: {ids}");
     assert!(lab.pings("102", "192.168.7.50", 1458), "the container is not reached from another host");
     let stopped = lxc.call("lxc-stop", "web");
     assert!(stopped.status.success(), "{}", lxc.log());

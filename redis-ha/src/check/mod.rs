@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{Config, Secrets};
+use crate::config::{Certificates, Config, Secrets};
 use crate::render::{RenderedFile, render};
 
 pub use ours::consistent;
@@ -89,6 +89,7 @@ pub(crate) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
 pub fn check(
     config: &Config,
     secrets: &Secrets,
+    certificates: &Certificates,
     dir: &Path,
     beside: &[PathBuf],
 ) -> Result<CheckReport, CheckError> {
@@ -97,7 +98,7 @@ pub fn check(
         let text = fs::read_to_string(path).map_err(file("read", path))?;
         report.findings.extend(ours::router_id(config, &text, &path.display().to_string()));
     }
-    for file in render(config, secrets) {
+    for file in render(config, secrets, certificates) {
         let path = dir.join(file.relative());
         let RenderedFile { text, .. } = &file;
         match fs::read_to_string(&path) {

@@ -27,7 +27,7 @@ pub(super) fn check(
 ) -> Result<(), CheckError> {
     let name = rendered.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let said = match name {
-        "haproxy.cfg" => haproxy(path, report)?,
+        "haproxy.cfg" => haproxy(rendered, path, report)?,
         "keepalived.conf" => said(&run(
             Command::new("keepalived").args(["--config-test", "--use-file"]).arg(path),
             "keepalived",
@@ -52,8 +52,15 @@ pub(super) fn check(
     Ok(())
 }
 
-/// `haproxy -c`; it opens the tenants' namespaces, so those that this machine does not have are left out.
-fn haproxy(path: &Path, report: &mut CheckReport) -> Result<Option<String>, CheckError> {
+/// `haproxy -c`; it opens the tenants' namespaces, so those that this machine does not have are left out, and certificates, which lie
+/// below the configuration's directory.
+fn haproxy(
+    rendered: &RenderedFile,
+    path: &Path,
+    report: &mut CheckReport,
+) -> Result<Option<String>, CheckError> {
+    let there = |path: &Path| format!(" ssl crt {}/", path.parent().unwrap_or(Path::new("")).display());
+    let (installed, below) = (there(&rendered.path), there(path));
     let text = fs::read_to_string(path).map_err(file("read", path))?;
     let mut absent = Vec::new();
     let here = |word: &str, absent: &mut Vec<String>| {
@@ -72,7 +79,7 @@ fn haproxy(path: &Path, report: &mut CheckReport) -> Result<Option<String>, Chec
                 let (name, rest) = after.split_once(' ').unwrap_or((after, ""));
                 if here(name, &mut absent) { line.to_owned() } else { format!("{before} {rest}") }
             }
-            None => line.to_owned(),
+            None => line.replace(&installed, &below),
         };
         copy.push_str(&line);
         copy.push('\n');

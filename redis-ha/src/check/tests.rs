@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::{Cluster, Config};
+use crate::config::{Certificates, Cluster, Config};
 
 const MESH: &str = include_str!("../../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
@@ -85,7 +85,7 @@ fn systemd_accepts_every_unit() {
         let client = |cluster: &Cluster| Ok(format!("clients-of-{}-0000", cluster.tenant).parse().unwrap());
         let secrets = Secrets::new(&config, &"the-operators-secret".parse().unwrap(), client).unwrap();
         let (dir, mut report, mut units) = (tempfile::tempdir().unwrap(), CheckReport::default(), 0);
-        for file in render(&config, &secrets) {
+        for file in render(&config, &secrets, &Certificates::new(&config, |_| unreachable!()).unwrap()) {
             let path = dir.path().join(file.relative());
             if path.extension().is_some_and(|kind| kind == "service") {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();

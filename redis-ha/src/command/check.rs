@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use redis_ha::{Config, Secrets, check};
+use redis_ha::{Certificates, Config, Secrets, check};
 
 use super::print;
 use crate::{Exit, Failure, Format, Global};
@@ -20,7 +20,8 @@ pub(crate) struct Check {
 pub(crate) fn run(global: &Global, options: &Check) -> Result<Exit, Failure> {
     let config = Config::read(&global.config)?;
     let secrets = Secrets::read(&config)?;
-    let report = check(&config, &secrets, &options.dir, &options.beside)?;
+    let certificates = Certificates::read(&config)?;
+    let report = check(&config, &secrets, &certificates, &options.dir, &options.beside)?;
     match global.format {
         Format::Json => print(&format!("{}\n", serde_json::json!(report)))?,
         Format::Text => {

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use redis_ha::{Config, RenderedFile, Secrets, render};
+use redis_ha::{Certificates, Config, RenderedFile, Secrets, render};
 
 use super::print;
 use crate::{Exit, Failure, Global};
@@ -25,8 +25,9 @@ pub(crate) struct Render {
 pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     let config = Config::read(&global.config)?;
     let secrets = Secrets::read(&config)?;
+    let certificates = Certificates::read(&config)?;
     let mut text = String::new();
-    let files = render(&config, &secrets);
+    let files = render(&config, &secrets, &certificates);
     let of_others = files.iter().filter(|file| file.mode & 0o077 != 0);
     let others =
         of_others.flat_map(|file| parents(&options.out, &options.out.join(file.relative()))).collect();

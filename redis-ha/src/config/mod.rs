@@ -1,5 +1,6 @@
 //! The service's file, `redis-ha.toml`: which tenants have Redis, behind which proxies.
 
+mod certificate;
 mod check;
 mod draft;
 mod profile;
@@ -20,6 +21,7 @@ use ovs_mesh::{Container, Ctid, HostName, NetnsName, TenantName, Topology, Topol
 
 use crate::aws::{InterfaceId, Region, RouteTableId};
 
+pub use certificate::{Certificate, CertificateError, Certificates};
 pub use profile::{Pace, Profile, Watch};
 pub(crate) use secret::hex;
 pub use secret::{Credentials, PasswordError, Secret, SecretError, Secrets};
@@ -199,7 +201,8 @@ pub struct Cluster {
     pub password_file: PathBuf,
     /// How fast a dead master is replaced.
     pub profile: Profile,
-    /// The file with the certificate and key that the proxies show to clients; without one, clients speak plainly.
+    /// The file with the certificate that the proxies show to clients, those of its issuers, and its key (PEM); without one, clients
+    /// speak plainly.
     pub tls: Option<PathBuf>,
 }
 

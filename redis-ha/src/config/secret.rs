@@ -187,6 +187,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn read(path: &Path) -> Result<Secret, SecretError> {
+    let text = private(path, LONGEST + 1)?;
+    text.parse().map_err(|source| SecretError::Content { path: path.to_owned(), source })
+}
+
+/// What a file says that only its owner can read; of more than `longest` bytes, one more than that.
+pub(super) fn private(path: &Path, longest: usize) -> Result<String, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
@@ -194,8 +200,8 @@ fn read(path: &Path) -> Result<Secret, SecretError> {
         return Err(SecretError::Readable { path: path.to_owned(), mode });
     }
     let mut text = String::new();
-    file.by_ref().take(LONGEST as u64 + 2).read_to_string(&mut text).map_err(failed)?;
-    text.parse().map_err(|source| SecretError::Content { path: path.to_owned(), source })
+    file.by_ref().take(longest as u64 + 1).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The containers of the nodes: the commands that make them, and what they begin with.
 
+mod lxc;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -58,6 +60,7 @@ pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
             text,
             mode: 0o755,
         };
+        let [lxc, hook] = lxc::files(host, &nodes, config);
         [
             file(
                 "containers-openvz6.sh",
@@ -67,6 +70,8 @@ pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
                 "containers-openvz7.sh",
                 script(host, &nodes, ("prlctl", &template_7), |cluster, node| prlctl(config, cluster, node)),
             ),
+            lxc,
+            hook,
         ]
     };
     by_host.into_iter().flat_map(scripts).collect()

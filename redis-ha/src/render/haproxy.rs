@@ -52,7 +52,9 @@ defaults
         );
     }
     for (cluster, credentials) in secrets.of(config) {
-        listen(&mut text, config, cluster, credentials, proxy);
+        let tls = cluster.tls.as_ref().map(|_| layout.certificate(&cluster.tenant));
+        let tls = tls.map(|path| format!(" ssl crt {}", path.display())).unwrap_or_default();
+        listen(&mut text, config, (cluster, credentials), proxy, &tls);
     }
     text
 }
@@ -60,13 +62,12 @@ defaults
 fn listen(
     text: &mut String,
     config: &Config,
-    cluster: &Cluster,
-    credentials: &Credentials,
+    (cluster, credentials): (&Cluster, &Credentials),
     proxy: &HostName,
+    tls: &str,
 ) {
-    let Cluster { tenant, listen, tls, .. } = cluster;
+    let Cluster { tenant, listen, .. } = cluster;
     let Pace { watch, .. } = cluster.profile.pace();
-    let tls = tls.as_ref().map(|path| format!(" ssl crt {}", path.display())).unwrap_or_default();
     // Writing into a string cannot fail.
     let _ = write!(
         text,

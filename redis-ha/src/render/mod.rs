@@ -12,9 +12,9 @@ mod units;
 
 use std::path::{Path, PathBuf};
 
-use ovs_mesh::{Ctid, HostName};
+use ovs_mesh::{Ctid, HostName, TenantName};
 
-use crate::config::{Cluster, Config, Credentials, Node, Secrets};
+use crate::config::{Certificates, Cluster, Config, Credentials, Node, Secrets};
 
 pub use containers::container_memory;
 pub use haproxy::haproxy_cfg;
@@ -55,6 +55,11 @@ impl Layout {
     /// The file that says to keepalived whether `HAProxy` is alive: 0, or else 1.
     pub fn track_file(&self) -> PathBuf {
         self.run.join("haproxy.dead")
+    }
+
+    /// The certificate that a proxy shows to a tenant's clients.
+    pub fn certificate(&self, tenant: &TenantName) -> PathBuf {
+        self.conf.join(own::certificate(tenant))
     }
 
     /// The FIFO on which keepalived says what became of it.
@@ -106,7 +111,7 @@ impl RenderedFile {
 }
 
 /// All files of the service.
-pub fn render(config: &Config, secrets: &Secrets) -> Vec<RenderedFile> {
+pub fn render(config: &Config, secrets: &Secrets, certificates: &Certificates) -> Vec<RenderedFile> {
     let layout = Layout::default();
     let mut files = Vec::new();
     for (cluster, credentials) in secrets.of(config) {
@@ -115,7 +120,7 @@ pub fn render(config: &Config, secrets: &Secrets) -> Vec<RenderedFile> {
         }
     }
     for proxy in &config.proxies.hosts {
-        files.extend(proxy_files(config, secrets, proxy, &layout));
+        files.extend(proxy_files(config, (secrets, certificates), proxy, &layout));
     }
     files.extend(containers::files(config));
     files
@@ -148,7 +153,12 @@ fn node_files(
     ]
 }
 
-fn proxy_files(config: &Config, secrets: &Secrets, proxy: &HostName, layout: &Layout) -> Vec<RenderedFile> {
+fn proxy_files(
+    config: &Config,
+    (secrets, certificates): (&Secrets, &Certificates),
+    proxy: &HostName,
+    layout: &Layout,
+) -> Vec<RenderedFile> {
     let file = |path: PathBuf, text: String, mode: u32| RenderedFile {
         place: Place::Proxy(proxy.clone()),
         path,
@@ -166,6 +176,9 @@ fn proxy_files(config: &Config, secrets: &Secrets, proxy: &HostName, layout: &La
     files.extend(
         own::files(config, secrets, layout).into_iter().map(|(path, text, mode)| file(path, text, mode)),
     );
+    for (cluster, certificate) in certificates.of(config) {
+        files.push(file(layout.certificate(&cluster.tenant), certificate.expose().to_owned(), 0o600));
+    }
     if let Some(aws) = &config.proxies.aws {
         files.push(unit("redis-ha-notify.service", units::notify(config, aws, proxy, layout)));
     }

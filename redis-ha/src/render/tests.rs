@@ -2,6 +2,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::*;
+use crate::config::Certificate;
 
 const MESH: &str = include_str!("../../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../../examples/redis-ha.toml");
@@ -15,6 +16,12 @@ fn secrets(config: &Config) -> Secrets {
     Secrets::new(config, &"the-operators-secret".parse().unwrap(), client).unwrap()
 }
 
+const PEM: &str = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
+
+fn certificates(config: &Config) -> Certificates {
+    Certificates::new(config, |path| Certificate::parse(PEM, path)).unwrap()
+}
+
 fn shown(files: &[RenderedFile], keep: impl Fn(&RenderedFile) -> bool) -> String {
     let mut text = String::new();
     for file in files.iter().filter(|file| keep(file)) {
@@ -26,7 +33,7 @@ fn shown(files: &[RenderedFile], keep: impl Fn(&RenderedFile) -> bool) -> String
 #[test]
 fn the_files_of_a_node_a_proxy_and_a_host() {
     let config = config(SERVICE);
-    let files = render(&config, &secrets(&config));
+    let files = render(&config, &secrets(&config), &certificates(&config));
     let of = |place: Place| shown(&files, |file| file.place == place);
     insta::assert_snapshot!("node", of(Place::Node("101".parse().unwrap())));
     insta::assert_snapshot!("proxy", of(Place::Proxy("proxy1".parse().unwrap())));
@@ -40,8 +47,15 @@ fn the_other_ways() {
         .replace("router_id = 51", "router_id = 51\nprofile = \"seed\"\naws = { mode = \"address\", interfaces = { proxy1 = \"eni-0123456789abcdef0\", proxy2 = \"eni-0123456789abcdef1\" }, reserve = \"eni-0123456789abcdef2\" }")
         .replace("persistence = \"rdb\"", "persistence = \"rdb\"\nprofile = \"seed-30\"");
     let config = config(&service);
-    let files = render(&config, &secrets(&config));
-    let names = ["redis.conf", "sentinel.conf", "haproxy.cfg", "keepalived.conf", "redis-ha-notify.service"];
+    let files = render(&config, &secrets(&config), &certificates(&config));
+    let names = [
+        "redis.conf",
+        "sentinel.conf",
+        "haproxy.cfg",
+        "keepalived.conf",
+        "redis-ha-notify.service",
+        "acme.pem",
+    ];
     let places = [
         Place::Node("101".parse().unwrap()),
         Place::Node("201".parse().unwrap()),
@@ -54,9 +68,12 @@ fn the_other_ways() {
 
 #[test]
 fn no_password_is_in_a_file_that_all_can_read() {
-    let config = config(SERVICE);
+    let config = config(&SERVICE.replace("persistence = \"aof\"", "tls = \"acme.pem\""));
     let secrets = secrets(&config);
-    let files = render(&config, &secrets);
+    let files = render(&config, &secrets, &certificates(&config));
+    let keys: Vec<_> = files.iter().filter(|file| file.text.contains("PRIVATE KEY")).collect();
+    assert_eq!(keys.len(), 2, "one a proxy");
+    assert!(keys.iter().all(|file| file.mode == 0o600 && file.path.ends_with("tls/acme.pem")));
     for (_, credentials) in secrets.of(&config) {
         let Credentials { client, operator, sentinel } = credentials;
         for secret in [client, operator, sentinel, secrets.service()] {
@@ -84,11 +101,15 @@ fn a_proxy_has_what_its_agent_reads() {
     let aws = "aws = { mode = \"address\", reserve = \"eni-0123456789abcdef2\" }";
     let service = SERVICE
         .replace("router_id = 51", &format!("router_id = 51\n{aws}"))
+        .replace(
+            "password_file = \"secrets/acme\"",
+            "password_file = \"secrets/acme\"\ntls = \"/root/acme.pem\"",
+        )
         .replace("secrets/acme", "../elsewhere/acme")
         .replace("secrets/service", "/root/service");
     let config = config(&service);
     let secrets = secrets(&config);
-    let files = render(&config, &secrets);
+    let files = render(&config, &secrets, &certificates(&config));
     for proxy in &config.proxies.hosts {
         let text = |path: &Path| {
             let found =
@@ -102,10 +123,13 @@ fn a_proxy_has_what_its_agent_reads() {
         let password = |cluster: &Cluster| Ok(text(&cluster.password_file).parse().unwrap());
         let same = Secrets::new(&read, &text(&read.secret_file).parse().unwrap(), password).unwrap();
         assert_eq!(same, secrets);
+        let certificate = |path: &Path| Certificate::parse(text(path), path);
+        assert_eq!(Certificates::new(&read, certificate).unwrap(), certificates(&config));
         let mut moved = config.clone();
         moved.secret_file.clone_from(&read.secret_file);
         for (cluster, of_proxy) in moved.clusters.iter_mut().zip(&read.clusters) {
             cluster.password_file.clone_from(&of_proxy.password_file);
+            cluster.tls.clone_from(&of_proxy.tls);
         }
         assert_eq!(read, moved);
     }
@@ -114,7 +138,7 @@ fn a_proxy_has_what_its_agent_reads() {
 #[test]
 fn no_two_files_are_one() {
     let config = config(SERVICE);
-    let files = render(&config, &secrets(&config));
+    let files = render(&config, &secrets(&config), &certificates(&config));
     let mut paths: Vec<_> = files.iter().map(RenderedFile::relative).collect();
     paths.sort();
     paths.dedup();

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
-use ovs_mesh::{HostName, Topology};
+use ovs_mesh::{Datapath, HostName, Topology};
 
 use super::hosts::logical_name;
 
@@ -74,6 +74,9 @@ pub enum StackError {
         /// The topology's.
         mtu: u16,
     },
+    /// An instance's hosts have nothing that would lead the userspace datapath's tunnels to their network interface.
+    #[error("the topology has the userspace datapath, and the stack's hosts run the kernel's")]
+    Datapath,
     /// Two hosts would be one resource: names of resources have letters and digits alone.
     #[error("hosts `{one}` and `{other}` differ in neither letters nor digits")]
     SameName {
@@ -137,6 +140,9 @@ impl StackError {
             Self::Proxies { .. } => {
                 Some("name them with --proxy; the default is all hosts with a tenant's gateway")
             }
+            Self::Datapath => Some(
+                "write `datapath = \"system\"` in [mesh]; a lab takes the userspace one whatever that says",
+            ),
             Self::UserData { .. } => Some(
                 "the topology is too large to be installed this way: make the stack from its hosts with one tenant",
             ),
@@ -168,6 +174,9 @@ impl StackOptions {
         }
         if found == topology.hosts().len() {
             return Err(StackError::NoContainerHost);
+        }
+        if topology.datapath() != Datapath::System {
+            return Err(StackError::Datapath);
         }
         if topology.underlay_mtu() > VPC_MTU {
             return Err(StackError::Mtu { mtu: topology.underlay_mtu() });

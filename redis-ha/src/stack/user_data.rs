@@ -88,7 +88,7 @@ pub(super) fn user_data(
 ) -> Result<Value, StackError> {
     let is_proxy = options.proxies.contains(host);
     let (packages, programs) =
-        if is_proxy { ("haproxy keepalived", "ovsmesh redis-ha") } else { ("lxc", "ovsmesh") };
+        if is_proxy { ("haproxy keepalived", "ovsmesh redis-ha") } else { ("lxc debootstrap", "ovsmesh") };
     let mut script = INSTALL.replace(" PACKAGES", &format!(" {packages}")).replace("PROGRAMS", programs);
     if is_proxy && options.placement == VipPlacement::Address {
         script.push_str(&VIP_IS_KEEPALIVEDS.replace("VIP/", &format!("{}/", options.vip)));
@@ -97,6 +97,8 @@ pub(super) fn user_data(
     file(&mut script, "/etc/systemd/system/ovsmesh.service", &SYNC_UNIT.replace("HOST", host.as_str()));
     let mut units = "ovsmesh.service".to_owned();
     if is_proxy {
+        // The service has units of its own of both.
+        script.push_str("systemctl disable --now haproxy.service keepalived.service\n");
         let unit = NOTIFY_UNIT.replace("ARGUMENTS", &notify_arguments(topology, options));
         file(&mut script, "/etc/systemd/system/redis-ha-notify.service", &unit);
         units.push_str(" redis-ha-notify.service");

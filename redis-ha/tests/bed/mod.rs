@@ -233,6 +233,38 @@ impl Bed {
         }
     }
 
+    /// Gives the proxies a certificate for the VIP, which clients can trust.
+    pub(crate) fn certify(&mut self) -> PathBuf {
+        fs::create_dir(self.path("tls")).unwrap();
+        let path = self.path(&format!("tls/{TENANT}.pem"));
+        let pem = path.to_str().unwrap();
+        let vip = self.cluster().listen.ip();
+        run(
+            "openssl",
+            &[
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=redis",
+                "-addext",
+                &format!("subjectAltName=IP:{vip}"),
+                "-keyout",
+                pem,
+                "-out",
+                pem,
+            ],
+        );
+        self.config.clusters[0].tls = Some(path.clone());
+        path
+    }
+
     /// HAProxy of the first proxy, in a namespace of its own.
     pub(crate) fn start_haproxy(&mut self) {
         let dir = self.dir.path();

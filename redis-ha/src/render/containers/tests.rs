@@ -67,6 +67,20 @@ impl Host {
 }
 
 #[test]
+fn a_shell_has_nothing_against_lxcs_script() {
+    let config = Config::parse(SERVICE, Path::new("redis-ha.toml"), MESH.parse().unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["containers-lxc.sh", "ovsmesh-lxc"] {
+        let all = files(&config);
+        let file = all.iter().find(|file| file.path.ends_with(name)).unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, &file.text).unwrap();
+        let checked = Command::new("shellcheck").arg(&path).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
+}
+
+#[test]
 fn openvz_6s_kernel_gets_no_template_that_it_cannot_start() {
     let host = Host::new("2.6.32-042stab145.3");
     let output = host.run(MESH, "6", None);

@@ -212,6 +212,9 @@ fn a_topology_that_no_user_data_holds_is_refused() {
     }
     let error = template(&text.parse().unwrap(), &options(VipPlacement::Address)).unwrap_err();
     assert!(matches!(error, StackError::UserData { max: 16384, .. }), "{error}");
+    let text = include_str!("../../../../examples/ha-redis.toml").replace("\"system\"", "\"netdev\"");
+    let error = template(&text.parse().unwrap(), &options(VipPlacement::Address)).unwrap_err();
+    assert_eq!(error, StackError::Datapath);
     let text = include_str!("../../../../examples/ha-redis.toml").replace("\"redis2\"", "\"redis-1\"");
     let error = template(&text.parse().unwrap(), &options(VipPlacement::Address)).unwrap_err();
     assert_eq!(error.to_string(), "hosts `redis1` and `redis-1` differ in neither letters nor digits");
