@@ -17,6 +17,8 @@ TEMPLATE=${TEMPLATE:-/var/cache/lxc/redis-ha-debian-12.tar}
 if [ ! -e "$TEMPLATE" ]; then
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
+    # It becomes /, where others than root must come.
+    chmod 755 "$root"
     debootstrap --variant=minbase --include=systemd-sysv,ifupdown,iproute2,redis-server,redis-sentinel \
         bookworm "$root" "${MIRROR:-https://deb.debian.org/debian}"
     # Debian's own units would take the ports.
