@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 
 use ovs_mesh::Datapath;
 use ovsmesh_lab::{Lab, LabOptions};
-use redis_ha::{Config, DrillOptions, DrillReport, Fault, Profile, ServiceLab, ServiceOptions, drill};
+use redis_ha::{Chain, Config, DrillOptions, DrillReport, Fault, Profile, ServiceLab, ServiceOptions, drill};
 
 /// What the default profile is to keep to.
 #[derive(Debug, Clone, Copy)]
@@ -151,12 +151,7 @@ async fn run(lab: &ServiceLab, asked: &Asked, fault: Fault, row: &mut Row) {
             row.held.push(figures);
         }
         Err(error) => {
-            eprintln!("{} {fault} FAILED: {error}", profile.as_str());
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
+            eprintln!("{} {fault} FAILED: {}", profile.as_str(), Chain(&error));
             row.failed += 1;
         }
     }

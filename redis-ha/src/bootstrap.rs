@@ -13,8 +13,9 @@ use std::time::Duration;
 use ovs_mesh::{Ctid, NetnsName, TenantName};
 use tokio::time::{Instant, sleep};
 
+use crate::chain::Chain;
 use crate::config::{Cluster, Config, Credentials};
-use crate::survey::{ClusterView, NodeView, Unanswered, redis_login, survey};
+use crate::survey::{ClusterView, NodeView, redis_login, survey};
 use crate::wire::dial::{AskError, Connection};
 use crate::wire::report::Role;
 use crate::wire::resp::{Reply, Request};
@@ -198,7 +199,7 @@ fn in_the_way(node: &NodeView, first: &NodeView, forced: bool) -> Vec<Obstacle> 
     let name = || node.ctid.clone();
     let mut found = Vec::new();
     match &node.redis {
-        Err(why) => found.push(Obstacle::Redis { node: name(), why: line(why) }),
+        Err(why) => found.push(Obstacle::Redis { node: name(), why: Chain(why).to_string() }),
         Ok(redis) => {
             // A bootstrap that was cut short has promoted the first, and nothing is lost if it is done again.
             if redis.replication.role == Role::Master && node.ctid != first.ctid {
@@ -210,7 +211,7 @@ fn in_the_way(node: &NodeView, first: &NodeView, forced: bool) -> Vec<Obstacle> 
         }
     }
     match &node.sentinel {
-        Err(why) => found.push(Obstacle::Sentinel { node: name(), why: line(why) }),
+        Err(why) => found.push(Obstacle::Sentinel { node: name(), why: Chain(why).to_string() }),
         Ok(named) => {
             if named.epoch > 0 && !forced {
                 found.push(Obstacle::FailedOver { node: name(), epoch: named.epoch });
@@ -224,16 +225,6 @@ fn in_the_way(node: &NodeView, first: &NodeView, forced: bool) -> Vec<Obstacle> 
         }
     }
     found
-}
-
-fn line(why: &Unanswered) -> String {
-    let mut text = why.to_string();
-    let mut source = std::error::Error::source(why);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// Whether a cluster has a master that a majority names, with all others linked to it and all known to that majority; else what is

@@ -40,11 +40,11 @@ pub enum StatsError {
 /// A server of a proxy, as `show stat` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerView {
-    /// The tenant.
-    #[serde(rename = "# pxname")]
+    /// The tenant; `HAProxy` has a proxy of its name, and a `#` before the first column's.
+    #[serde(rename(deserialize = "# pxname"))]
     pub tenant: String,
     /// The node.
-    #[serde(rename = "svname")]
+    #[serde(rename(deserialize = "svname"))]
     pub node: String,
     /// `UP`, `DOWN`, `MAINT`, …
     pub status: String,
@@ -118,5 +118,19 @@ impl ProxyView {
         let has_vips =
             proxies.vips.iter().all(|vip| addresses.iter().any(|address| address.network.ip() == vip.ip()));
         Ok(Self { host: host.clone(), has_vips, servers: servers(socket).ok() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn haproxys_names_are_not_ours() {
+        let table = "# pxname,svname,qcur,status,weight\nacme,101,0,UP 1/2,1\n";
+        let read: Vec<ServerView> =
+            csv::Reader::from_reader(table.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap();
+        let shown = serde_json::to_value(&read).unwrap();
+        assert_eq!(shown, serde_json::json!([{ "tenant": "acme", "node": "101", "status": "UP 1/2" }]));
     }
 }

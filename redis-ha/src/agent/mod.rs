@@ -27,7 +27,6 @@ use crate::config::{Config, Secrets, Watch};
 pub use answer::{AGENT_PORT, FALL, ListenError, Question, answer, check_lines, server_options};
 pub use haproxy::{HaproxyError, verdict_commands};
 pub use judge::{Judge, Reason, Rules, Verdict, Vote};
-pub(crate) use notice::Chain;
 pub use notice::{Notice, Part};
 pub use track::TrackError;
 pub use watchdog::WATCHDOG;

@@ -1,6 +1,5 @@
 //! What the agent tells its operator.
 
-use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use ovs_mesh::{Ctid, TenantName};
 use super::answer::ListenError;
 use super::haproxy::HaproxyError;
 use super::judge::Verdict;
+use crate::chain::Chain;
 use crate::wire::dial::AskError;
 use crate::wire::report::ReportError;
 
@@ -131,21 +131,6 @@ impl fmt::Display for Notice {
                 write!(f, "HAProxy will learn a verdict when it asks next: {}", Chain(why))
             }
         }
-    }
-}
-
-/// An error and its sources, on one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -155,7 +155,7 @@ pub struct DrillReport {
     pub fault: Fault,
     /// The tenant whose client it was.
     pub tenant: String,
-    /// The longest that no write was acknowledged, in milliseconds.
+    /// The longest that no write was acknowledged, in milliseconds, to a tenth.
     pub outage_ms: f64,
     /// How many writes were acknowledged from the fault on.
     pub acknowledged: usize,
@@ -180,11 +180,13 @@ pub enum DrillError {
     /// The lab.
     #[error(transparent)]
     Lab(#[from] ServiceLabError),
-    /// The lab has no such tenant.
-    #[error("the service has no tenant `{tenant}`")]
+    /// The lab has no such tenant; nothing was broken.
+    #[error("the service has no tenant `{tenant}`; it has {}", known.join(", "))]
     Tenant {
         /// The tenant.
         tenant: String,
+        /// Those that it has.
+        known: Vec<String>,
     },
     /// There is no one master to break.
     #[error("tenant `{tenant}` has no one master to begin with; see `redis-ha lab status`")]
@@ -229,6 +231,14 @@ pub enum DrillError {
         /// The fault.
         fault: Fault,
     },
+    /// There can be no plot; nothing was broken.
+    #[error("no plot can be written to {}: {}", path.display(), unplottable(path, reason))]
+    PlotPath {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason, which the message has.
+        reason: io::Error,
+    },
     /// The plot cannot be written.
     #[error("cannot write the plot to {}: {reason}", path.display())]
     Plot {
@@ -246,8 +256,25 @@ pub enum DrillError {
     },
 }
 
+/// Why there can be no plot, and what to do.
+fn unplottable(path: &std::path::Path, reason: &io::Error) -> String {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent {
+        _ if path.is_dir() => "it is a directory; name a file in it".to_owned(),
+        Some(parent) if !parent.exists() => {
+            format!("the directory {} is not there; make it, or name another", parent.display())
+        }
+        _ => format!("{reason}; name another file"),
+    }
+}
+
 impl DrillReport {
-    /// Draws the acknowledged writes and the timeline as an SVG file.
+    /// Whether a plot can be written there, to be asked before anything is broken. Writes nothing.
+    pub fn can_plot(path: &std::path::Path) -> Result<(), DrillError> {
+        plot::check(path).map_err(|reason| DrillError::PlotPath { path: path.to_owned(), reason })
+    }
+
+    /// Draws the acknowledged writes and the whole timeline as an SVG file.
     pub fn plot(&self, path: &std::path::Path) -> Result<(), DrillError> {
         plot::plot(self, path)
             .map_err(|reason| DrillError::Plot { path: path.to_owned(), reason: reason.to_string() })

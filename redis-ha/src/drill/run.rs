@@ -13,7 +13,7 @@ use super::inject::{Cast, inject};
 use super::watch::{Said, Watch};
 use super::writer::{Outcome, Target, Writer};
 use super::{DrillError, DrillOptions, DrillReport, Fault, Moment};
-use crate::config::{Cluster, Credentials};
+use crate::config::{Cluster, Config, Credentials};
 use crate::lab::{Service, ServiceLab, ServiceLabError};
 use crate::proxy::ProxyView;
 
@@ -40,8 +40,10 @@ pub async fn drill(
     options: DrillOptions,
     program: &Path,
 ) -> Result<DrillReport, DrillError> {
+    // Before anything is touched.
+    let at = position(lab.config(), tenant)?;
     lab.mend(program).await?;
-    let held = hold(lab, tenant, fault, options, program).await;
+    let held = hold(lab, at, fault, options, program).await;
     let mended = lab.mend(program).await;
     let mut report = held?;
     // What a drill does not mend itself is a daemon that ended meanwhile, and worth knowing.
@@ -51,17 +53,25 @@ pub async fn drill(
     Ok(report)
 }
 
+/// Which of the service's clusters is the tenant's. Pure.
+fn position(config: &Config, tenant: &str) -> Result<usize, DrillError> {
+    let mut tenants = config.clusters.iter().map(|cluster| cluster.tenant.as_str());
+    tenants.position(|known| known == tenant).ok_or_else(|| DrillError::Tenant {
+        tenant: tenant.to_owned(),
+        known: config.clusters.iter().map(|cluster| cluster.tenant.to_string()).collect(),
+    })
+}
+
+/// `at` is which cluster it is.
 async fn hold(
     lab: &ServiceLab,
-    tenant: &str,
+    at: usize,
     fault: Fault,
     options: DrillOptions,
     program: &Path,
 ) -> Result<DrillReport, DrillError> {
     let all: Vec<(&Cluster, &Credentials)> = lab.secrets().of(lab.config()).collect();
-    let Some(at) = all.iter().position(|(cluster, _)| cluster.tenant.as_str() == tenant) else {
-        return Err(DrillError::Tenant { tenant: tenant.to_owned() });
-    };
+    let tenant = all[at].0.tenant.as_str();
     lab.whole(SETTLE).await?;
     let cast = cast(lab, all[at].0).await?;
     let netns = lab.client_netns()?;
@@ -142,7 +152,7 @@ async fn hold(
     Ok(DrillReport {
         fault,
         tenant: tenant.to_owned(),
-        outage_ms: longest_gap(mine, started).as_secs_f64() * 1000.0,
+        outage_ms: tenths_ms(longest_gap(mine, started)),
         acknowledged: seen.acknowledged,
         lost: seen.lost,
         errors: seen.errors,
@@ -258,6 +268,11 @@ fn longest_gap(outcomes: &[(Instant, Outcome)], started: Instant) -> Duration {
     longest.max(end.saturating_duration_since(last.unwrap_or(started)))
 }
 
+/// Milliseconds to a tenth: what is beyond is the scheduler's, and is not measured.
+fn tenths_ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
 /// Milliseconds from the fault, negative before it.
 fn signed_ms(at: Instant, started: Instant) -> f64 {
     let after = at.saturating_duration_since(started).as_secs_f64();
@@ -327,6 +342,24 @@ mod tests {
             .map(|m| format!("{} {}", m.at_ms, m.what))
             .collect();
         assert_eq!(told, ["-10 last write", "200 write fails: x", "700 writes again"]);
+    }
+
+    #[test]
+    fn a_tenant_that_is_not_there_is_told_with_those_that_are() {
+        let service = include_str!("../../../examples/redis-ha.toml");
+        let mesh = include_str!("../../../examples/ha-redis.toml").parse().unwrap();
+        let config = Config::parse(service, Path::new("redis-ha.toml"), mesh).unwrap();
+        assert_eq!(position(&config, "globex").unwrap(), 1);
+        let why = position(&config, "nosuch").unwrap_err().to_string();
+        assert_eq!(why, "the service has no tenant `nosuch`; it has acme, globex");
+    }
+
+    #[test]
+    fn an_outage_is_told_to_a_tenth_of_a_millisecond() {
+        let shown = |nanos| serde_json::json!(tenths_ms(Duration::from_nanos(nanos))).to_string();
+        assert_eq!(shown(1_513_249_871), "1513.2");
+        assert_eq!(shown(1_513_250_001), "1513.3");
+        assert_eq!(shown(17), "0.0");
     }
 
     #[test]

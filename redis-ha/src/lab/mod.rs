@@ -16,7 +16,7 @@ use ovs_mesh::{Ctid, HostName, MeshName};
 use ovsmesh_lab::{LabError, MeshLab};
 
 use self::ec2::LabEc2;
-use crate::agent::Chain;
+use crate::chain::Chain;
 use crate::config::{Config, ConfigError, SecretError, Secrets};
 use crate::proxy::{ProxyError, ProxyView};
 use crate::render::{Layout, Place};

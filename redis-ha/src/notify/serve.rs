@@ -1,7 +1,6 @@
 //! The daemon: one thread reads the FIFO, one carries out steps, one waits for signals, and this one decides.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -16,6 +15,7 @@ use super::{
     Reason, Sight, Subject, Taking, Verdict, Vpc, VpcError, VrrpState,
 };
 use crate::aws::{AwsEnvironment, InterfaceId};
+use crate::chain::Chain;
 
 /// How often this machine's addresses and the FIFO's file are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -200,7 +200,7 @@ impl Daemon<'_> {
             // Health checkers write to the same FIFO, if keepalived is told only one.
             Event::Said(Err(error)) if error.is_of_checker() => {}
             Event::Said(Err(error)) => self.log.log(Level::Warning, &error.to_string()),
-            Event::Trouble(error) => self.log.log(Level::Error, &chain(&error)),
+            Event::Trouble(error) => self.log.log(Level::Error, &Chain(&error).to_string()),
             Event::Ready(Ok(())) => self.log.log(Level::Info, "EC2 answers"),
             Event::Ready(Err(error)) => self.log.log(Level::Error, &with_hint(&error)),
             Event::Done { result, interface } => self.done(result, interface),
@@ -285,7 +285,7 @@ impl Daemon<'_> {
                 return self.log.log(level, &format!("{what} {text}{to}{since} ({took} ms)"));
             }
             Verdict::Retries { after } => {
-                let why = error.as_ref().map_or_else(String::new, |error| chain(error));
+                let why = error.as_ref().map_or_else(String::new, |error| Chain(error).to_string());
                 self.log.log(Level::Warning, &format!("{what}: {why}; again in {} ms", after.as_millis()));
                 return;
             }
@@ -303,19 +303,7 @@ impl Daemon<'_> {
     }
 }
 
-/// An error with its causes, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 fn with_hint(error: &VpcError) -> String {
     let hint = error.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
-    format!("{}{hint}", chain(error))
+    format!("{}{hint}", Chain(error))
 }
