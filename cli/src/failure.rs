@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ovs_mesh::isolation::{OriginError, SnapshotFileError, StaticError};
 use ovs_mesh::ovsdb::Endpoint;
 use ovs_mesh::{AttachError, PlanError, SwitchError, SyncError, TopologyError};
-use ovsmesh_lab::LabError;
+use ovsmesh_lab::{LabError, StateError};
 use ovz_net::{CallError, HookError, InstallError};
 
 use crate::Exit;
@@ -62,6 +62,8 @@ pub(crate) enum Failure {
     Program { source: std::io::Error },
     #[error("cannot print the result")]
     Print { source: std::io::Error },
+    #[error("{why}")]
+    Stopped { exit: Exit, why: LabError },
     #[error("cannot wait for signals")]
     Signal { source: std::io::Error },
 }
@@ -69,7 +71,9 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            Self::Stopped { exit, .. } => *exit,
             Self::Config { .. }
+            | Self::Lab(LabError::Plan(_))
             | Self::Topology(_)
             | Self::HostName { .. }
             | Self::Plan(PlanError::UnknownHost { .. })
@@ -105,6 +109,9 @@ impl Failure {
         match self {
             Self::Config { .. } => {
                 Some("write one (see examples/), or name it with --config or OVSMESH_CONFIG")
+            }
+            Self::Lab(LabError::State(StateError::Absent { .. })) => {
+                Some("bring it up with: ovsmesh lab up; --name says which")
             }
             Self::Origin { .. } => Some("say which, as --db HOST=ENDPOINT"),
             Self::HostName { .. } | Self::Plan(PlanError::UnknownHost { .. }) => {

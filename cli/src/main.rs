@@ -7,6 +7,7 @@ mod command;
 mod failure;
 mod output;
 mod progress;
+mod signals;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -35,6 +36,10 @@ enum Exit {
     Ovsdb = 5,
     /// Committed, but not applied in time.
     NotApplied = 6,
+    /// Ended by `SIGINT`, as shells tell it.
+    Interrupted = 130,
+    /// Ended by `SIGTERM`.
+    Terminated = 143,
 }
 
 fn main() -> ExitCode {

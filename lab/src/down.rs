@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::plan::{HostPlan, LabPlan};
 use crate::process::{Daemon, end, with_argument};
-use crate::state::{Claim, Lab, StateError, hold, list, read, remove, remove_unborn};
+use crate::state::{
+    Claim, Lab, StateError, hold, is_unfinished, list, read, remove, remove_unborn, unfinish,
+};
 
 /// How long a process may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct DownReport {
     /// Whether there was anything of the lab.
     pub found: bool,
+    /// Whether that was half made or half removed.
+    pub half: bool,
     /// The processes that were ended.
     pub processes: usize,
     /// Those of them that did not end when asked, and were killed.
@@ -71,12 +75,15 @@ impl Lab {
             return take_down(&plan, &claim);
         }
         remove(name)?;
-        Ok(DownReport { found: true, ..DownReport::default() })
+        Ok(DownReport { found: true, half: true, ..DownReport::default() })
     }
 }
 
 /// The same for a lab that is held.
 pub(crate) fn take_down(plan: &LabPlan, _held: &Claim) -> Result<DownReport, DownError> {
+    let half = is_unfinished(&plan.name);
+    // Only for those who find it if this ends half way.
+    let _ = unfinish(&plan.name);
     let strays = strays(plan);
     let names: Vec<&NetnsName> = plan.netns().map(|(netns, _)| netns).chain(&strays).collect();
     let ended = end(|| processes(plan, &names), PATIENCE, DEADLINE)
@@ -89,7 +96,7 @@ pub(crate) fn take_down(plan: &LabPlan, _held: &Claim) -> Result<DownReport, Dow
         netns += usize::from(Netns::delete(name)?);
     }
     remove(&plan.name)?;
-    Ok(DownReport { found: true, processes: ended.found, killed: ended.killed, netns })
+    Ok(DownReport { found: true, half, processes: ended.found, killed: ended.killed, netns })
 }
 
 /// The namespaces of gateways that a sync of another topology has made on the lab's hosts, or began to make.

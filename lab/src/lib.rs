@@ -24,6 +24,7 @@
 pub mod capture;
 mod down;
 mod exec;
+mod making;
 mod mesh;
 mod phy;
 mod plan;
@@ -38,6 +39,7 @@ mod vz;
 
 pub use down::{DownError, DownReport};
 pub use exec::ExecError;
+pub use making::Maker;
 pub use mesh::{LabError, LabOptions, MeshLab};
 pub use plan::{
     ContainerPlan, GatewayPlan, HostPlan, LabContainer, LabGateway, LabHost, LabPlan, LabPlanError, LabSpec,

@@ -21,9 +21,10 @@ use tokio::time::sleep;
 
 use crate::down::DownError;
 use crate::exec::ExecError;
+use crate::making::WhileMade;
 use crate::phy;
-use crate::plan::{HostPlan, LabContainer, LabGateway, LabHost, LabPlan, LabPlanError, LabSpec};
-use crate::state::{Lab, StateError};
+use crate::plan::{HostPlan, LabContainer, LabGateway, LabHost, LabPlanError, LabSpec};
+use crate::state::{Lab, StateError, finished};
 use crate::status::LabStatus;
 use crate::up::{Progress, UpError};
 use crate::vz::VzError;
@@ -42,6 +43,12 @@ pub enum LabError {
     /// The lab did not come up.
     #[error(transparent)]
     Up(#[from] UpError),
+    /// It was stopped while it came up, and nothing of it is left.
+    #[error("lab `{name}` was stopped while it came up; nothing of it is left")]
+    Stopped {
+        /// The lab.
+        name: MeshName,
+    },
     /// The lab did not go down.
     #[error(transparent)]
     Down(#[from] DownError),
@@ -166,42 +173,23 @@ pub struct LabOptions<'a> {
 pub struct MeshLab {
     lab: Lab,
     topology: Topology,
+    /// What runs on when the making is dropped holds it.
+    claim: WhileMade,
 }
 
 impl MeshLab {
-    /// Builds the topology on this machine, and programs and attaches all of it.
-    ///
-    /// The lab's mesh is a copy under the lab's name, so that labs share nothing with each other or with a mesh that this
-    /// machine is a host of. Its containers start as OpenVZ's do: the hook is called for each as vzctl would call it. When
-    /// a step fails, all is taken down again.
-    pub async fn up(
-        topology: Topology,
-        options: LabOptions<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Self, LabError> {
-        let LabOptions { name, datapath, hook } = options;
-        let topology = topology.copied_as(name, datapath);
-        let plan = LabPlan::new(spec(&topology))?;
-        let topology = topology.with_openvz_conf_dir(plan.vz_conf_dir());
-        let lab = Lab::up(plan, progress).await?;
-        let mesh = Self { lab, topology };
-        match mesh.program(hook, progress).await {
-            Ok(()) => Ok(mesh),
-            Err(error) => {
-                // The reason for it all is the one to tell; what stays is for `lab down`.
-                let _ = Lab::down(mesh.name());
-                Err(error)
-            }
-        }
+    pub(crate) fn of(lab: Lab, topology: Topology, claim: WhileMade) -> Self {
+        Self { lab, topology, claim }
     }
 
-    /// The lab of that name, with the topology that it runs.
+    /// The lab of that name, with the topology that it runs; not one that is half made.
     pub fn open(name: &MeshName) -> Result<Self, LabError> {
         let lab = Lab::open(name)?;
+        finished(name)?;
         let path = lab.topology_path();
         let text = fs::read_to_string(&path).map_err(file("read", &path))?;
         let topology = Topology::parse(&text, &path)?;
-        Ok(Self { lab, topology })
+        Ok(Self { lab, topology, claim: WhileMade::new() })
     }
 
     /// The lab's, and its mesh's, name.
@@ -219,7 +207,7 @@ impl MeshLab {
         &self.topology
     }
 
-    async fn program(&self, hook: &Path, progress: &dyn Progress) -> Result<(), LabError> {
+    pub(crate) async fn program(&self, hook: &Path, progress: &dyn Progress) -> Result<(), LabError> {
         let path = self.lab.topology_path();
         fs::write(&path, self.topology.to_toml()).map_err(file("write", &path))?;
         self.sync_all(&self.topology, progress).await?;
@@ -246,7 +234,12 @@ impl MeshLab {
         if let Some(tenant) = self.topology.tenant(&container.tenant) {
             self.lab.configure(&container, tenant.bridge(), mac)?;
         }
-        Ok(spawn_blocking(move || Lab::call_hook(&container, &host)).await.map_err(UpError::from)??)
+        let claim = self.claim.upgrade();
+        let call = move || {
+            let _claim = claim;
+            Lab::call_hook(&container, &host)
+        };
+        Ok(spawn_blocking(call).await.map_err(UpError::from)??)
     }
 
     /// Makes every vswitchd know its peers' addresses on the underlay, as on hosts that have talked before: it drops the
@@ -361,7 +354,7 @@ fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
 }
 
 /// What a lab has to know of a topology. Pure.
-fn spec(topology: &Topology) -> LabSpec {
+pub(crate) fn spec(topology: &Topology) -> LabSpec {
     let addresses: Vec<IpAddr> = topology.hosts().iter().map(ovs_mesh::Host::underlay_ip).collect();
     let prefix = common_prefix(&addresses);
     let hosts = topology.hosts().iter().map(|host| LabHost {

@@ -18,6 +18,12 @@ use ovs_mesh::{HostName, MeshName, NetnsName};
 use crate::plan::{BASE, HostPlan, LabPlan, state_dir};
 
 const MANIFEST: &str = "lab.json";
+/// Beside the manifest: the command that makes the lab and takes it down.
+const MAKER: &str = "maker";
+/// Beside the manifest from the beginning until the lab is whole, and again when it is taken down.
+const UNFINISHED: &str = "unfinished";
+/// This crate's own.
+pub(crate) const OWN: &str = "ovsmesh lab";
 /// How long another process may hold a lab: as long as one takes to come up.
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -26,16 +32,36 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// There is no such lab.
-    #[error("there is no lab `{name}`; `ovsmesh lab up` makes one")]
+    #[error("there is no lab `{name}`")]
     Absent {
         /// The lab.
         name: MeshName,
     },
     /// A lab of that name is there.
-    #[error("lab `{name}` is up already; `ovsmesh lab down --name {name}` takes it down")]
+    #[error("lab `{name}` is up already; `{maker} down --name {name}` takes it down")]
     AlreadyUp {
         /// The lab.
         name: MeshName,
+        /// The command that made it.
+        maker: String,
+    },
+    /// A lab of that name is half made or half removed, and nobody is at it.
+    #[error(
+        "lab `{name}` is half there: the `{maker} up` or `{maker} down` that was at it ended before it was done; `{maker} down          --name {name}` removes what is left, and `{maker} up --name {name}` then makes it anew"
+    )]
+    Unfinished {
+        /// The lab.
+        name: MeshName,
+        /// The command that made it.
+        maker: String,
+    },
+    /// A lab of that name is being made or taken down.
+    #[error("lab `{name}` is being made or taken down by another `{maker}`; try again when that has ended")]
+    Making {
+        /// The lab.
+        name: MeshName,
+        /// The command that makes it.
+        maker: String,
     },
     /// A namespace that the lab would make is somebody else's, and would be lost when the lab goes down.
     #[error(
@@ -105,7 +131,11 @@ pub struct Lab {
 impl Lab {
     /// The lab of that name, from its manifest.
     pub fn open(name: &MeshName) -> Result<Self, StateError> {
-        read(name)?.map(Self::of).ok_or_else(|| StateError::Absent { name: name.clone() })
+        if let Some(plan) = read(name)? {
+            return Ok(Self::of(plan));
+        }
+        finished(name)?;
+        Err(StateError::Absent { name: name.clone() })
     }
 
     pub(crate) fn of(plan: LabPlan) -> Self {
@@ -115,6 +145,11 @@ impl Lab {
     /// Every name in the lab.
     pub fn plan(&self) -> &LabPlan {
         &self.plan
+    }
+
+    /// The command that made it, which also takes it down: `ovsmesh lab`, or another program's.
+    pub fn maker(&self) -> String {
+        maker(&self.plan.name)
     }
 
     /// The topology that it runs, as a file.
@@ -167,6 +202,51 @@ pub(crate) fn read(name: &MeshName) -> Result<Option<LabPlan>, StateError> {
     }
 }
 
+/// The command that made a lab; before there were others, it was ours.
+fn maker(name: &MeshName) -> String {
+    fs::read_to_string(state_dir(name).join(MAKER)).unwrap_or_else(|_| OWN.to_owned())
+}
+
+/// Whether a lab is half made or half removed, whoever is at it: without a manifest, it is being removed.
+pub(crate) fn is_unfinished(name: &MeshName) -> bool {
+    let dir = state_dir(name);
+    dir.join(UNFINISHED).exists() || (dir.exists() && !dir.join(MANIFEST).exists())
+}
+
+/// That a lab is not half made or half removed.
+pub(crate) fn finished(name: &MeshName) -> Result<(), StateError> {
+    if !is_unfinished(name) {
+        return Ok(());
+    }
+    let dir = state_dir(name);
+    let opened = match File::open(&dir) {
+        Ok(opened) => opened,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(file("open", &dir)(source)),
+    };
+    let (name, maker) = (name.clone(), maker(name));
+    // Shared: who only looks is not in the way of another who does.
+    match Flock::lock(opened, FlockArg::LockSharedNonblock) {
+        // Done meanwhile, or not.
+        Ok(_lock) if !is_unfinished(&name) => Ok(()),
+        Ok(_lock) => Err(StateError::Unfinished { name, maker }),
+        Err((_, Errno::EWOULDBLOCK)) => Err(StateError::Making { name, maker }),
+        Err((_, errno)) => Err(file("lock", &dir)(errno.into())),
+    }
+}
+
+/// Notes that a lab is whole.
+pub(crate) fn finish(name: &MeshName) -> Result<(), StateError> {
+    let mark = state_dir(name).join(UNFINISHED);
+    fs::remove_file(&mark).map_err(file("remove", &mark))
+}
+
+/// Notes that a lab is no longer whole.
+pub(crate) fn unfinish(name: &MeshName) -> Result<(), StateError> {
+    let mark = state_dir(name).join(UNFINISHED);
+    fs::write(&mark, "").map_err(file("write", &mark))
+}
+
 /// The right to change a lab, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -174,13 +254,14 @@ pub(crate) struct Claim {
 }
 
 /// Takes the lab's name and writes its manifest, if nothing of the lab is there yet.
-pub(crate) fn claim(plan: &LabPlan) -> Result<Claim, StateError> {
+pub(crate) fn claim(plan: &LabPlan, maker: &str) -> Result<Claim, StateError> {
     let base = Path::new(BASE);
     fs::create_dir_all(base).map_err(file("create", base))?;
     let _all = lock(base)?;
     let dir = plan.dir();
     if dir.exists() {
-        return Err(StateError::AlreadyUp { name: plan.name.clone() });
+        finished(&plan.name)?;
+        return Err(StateError::AlreadyUp { name: plan.name.clone(), maker: self::maker(&plan.name) });
     }
     free(plan)?;
     let new = unborn(&plan.name);
@@ -188,7 +269,10 @@ pub(crate) fn claim(plan: &LabPlan) -> Result<Claim, StateError> {
     fs::create_dir(&new).map_err(file("create", &new))?;
     let manifest = new.join(MANIFEST);
     let text = serde_json::to_vec_pretty(plan).map_err(|why| file("write", &manifest)(why.into()))?;
-    fs::write(&manifest, text).map_err(file("write", &manifest))?;
+    for (name, text) in [(MANIFEST, text), (MAKER, maker.into()), (UNFINISHED, Vec::new())] {
+        let path = new.join(name);
+        fs::write(&path, text).map_err(file("write", &path))?;
+    }
     let claim = Claim { _lock: lock(&new)? };
     fs::rename(&new, &dir).map_err(file("create", &dir))?;
     Ok(claim)
@@ -238,8 +322,15 @@ pub(crate) fn hold(name: &MeshName) -> Result<Option<Claim>, StateError> {
     }
 }
 
-/// Removes the state directory, last of all.
+/// Removes the state directory, last of all: the manifest first, by which it is a lab.
 pub(crate) fn remove(name: &MeshName) -> Result<(), StateError> {
+    let manifest = state_dir(name).join(MANIFEST);
+    match fs::remove_file(&manifest) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(file("remove", &manifest)(source));
+        }
+        _ => {}
+    }
     remove_all(&state_dir(name))
 }
 

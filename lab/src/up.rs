@@ -8,12 +8,11 @@ use ovs_mesh::link::{
 use ovs_mesh::{Datapath, HostName};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
-use crate::down::take_down;
 use crate::phy::{self, CARD};
 use crate::plan::{ContainerPlan, LabPlan};
-use crate::preflight::{PreflightError, Programs, has_datapath};
+use crate::preflight::{PreflightError, Programs};
 use crate::program::ProgramError;
-use crate::state::{Claim, Lab, StateError, claim};
+use crate::state::{Claim, StateError};
 
 /// The Linux bridge that joins the hosts, alone in its namespace.
 pub(crate) const UNDERLAY: &str = "underlay";
@@ -71,28 +70,8 @@ pub enum UpError {
     Cut(#[from] JoinError),
 }
 
-impl Lab {
-    /// Makes everything that is planned, or nothing: when a step fails, what was made is taken down again.
-    ///
-    /// Run it in a tokio runtime with I/O and time. Dropping it half way leaves a lab for [`Lab::down`].
-    pub async fn up(plan: LabPlan, progress: &dyn Progress) -> Result<Self, UpError> {
-        let programs = Arc::new(Programs::find()?);
-        has_datapath(plan.datapath).await?;
-        let claiming = plan.clone();
-        let claim = Arc::new(spawn_blocking(move || claim(&claiming)).await??);
-        let plan = Arc::new(plan);
-        match build(&plan, &programs, &claim, progress).await {
-            Ok(()) => Ok(Self::of(Arc::unwrap_or_clone(plan))),
-            Err(why) => {
-                // What fails here stays for `lab down`; the reason for it all is the one to tell.
-                let _ = spawn_blocking(move || take_down(&plan, &claim)).await;
-                Err(why)
-            }
-        }
-    }
-}
-
-async fn build(
+/// Makes the underlay, the hosts and the containers.
+pub(crate) async fn build(
     plan: &Arc<LabPlan>,
     programs: &Arc<Programs>,
     claim: &Arc<Claim>,

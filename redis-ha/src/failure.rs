@@ -54,17 +54,22 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Drill(#[from] DrillError),
     #[error("the drill was interrupted, and what it broke is mended")]
-    Interrupted,
+    Interrupted { exit: Exit },
+    #[error("{why}")]
+    Stopped { exit: Exit, why: LabError },
 }
 
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            Self::Interrupted { exit } | Self::Stopped { exit, .. } => *exit,
             Self::Config(_)
             | Self::Secret(_)
             | Self::Certificate(_)
             | Self::HostName { .. }
             | Self::Tenant { .. }
+            | Self::Lab(ServiceLabError::Mesh(LabError::Plan(_)))
+            | Self::Drill(DrillError::Tenant { .. } | DrillError::PlotPath { .. })
             | Self::Agent(AgentError::NoProxy { .. }) => Exit::Usage,
             _ => Exit::Failed,
         }
@@ -91,13 +96,10 @@ impl Failure {
                 Some("name this host with --host or REDIS_HA_HOST")
             }
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
-            Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::AlreadyUp { .. }))) => {
-                Some("take it down with: redis-ha lab down")
-            }
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))
             | Self::Drill(DrillError::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent {
                 ..
-            })))) => Some("bring it up with: redis-ha lab up"),
+            })))) => Some("bring it up with: redis-ha lab up; --name says which"),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 mod command;
 mod failure;
 mod progress;
+mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 usage or a file that cannot be used, 3 not all is as it should be (check, \
-status, drill).";
+status, drill), 130 or 143 when SIGINT or SIGTERM ended it (lab up, drill).";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,6 +83,10 @@ enum Exit {
     Usage = 2,
     /// Not all is as it should be.
     Wanting = 3,
+    /// Ended by `SIGINT`, as shells tell it.
+    Interrupted = 130,
+    /// Ended by `SIGTERM`.
+    Terminated = 143,
 }
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use ovs_mesh::{Datapath, HostName, MeshName, Status, Topology};
-use ovsmesh_lab::{DownReport, Lab, LabError, LabOptions, LabStatus, MeshLab};
+use ovsmesh_lab::{DownReport, Lab, LabError, LabOptions, LabStatus, Maker, MeshLab};
 use serde::Serialize;
 
 use super::read_topology;
@@ -14,6 +14,7 @@ use super::verify::{Looked, print, verify_options};
 use crate::args::{Global, Lab as Options, LabCommand, LabName, Levels};
 use crate::failure::Failure;
 use crate::progress::Bar;
+use crate::signals::Signals;
 use crate::{Exit, Outcome, output};
 
 /// The five hosts of examples/ha-redis.toml: what `lab up` builds unless told otherwise.
@@ -53,7 +54,14 @@ async fn up(global: &Global, options: LabName, datapath: Datapath) -> Result<Exi
     let topology = topology(global)?;
     let name = options.name.unwrap_or_else(|| topology.name().clone());
     let own = std::env::current_exe().map_err(|source| Failure::Program { source })?;
-    let lab = MeshLab::up(topology, LabOptions { name, datapath, hook: &own }, &Bar::new()).await?;
+    let (mut signals, mut ended) = (Signals::new()?, None);
+    let maker = Maker { command: "ovsmesh lab", stop: async { ended = Some(signals.next().await) } };
+    let options = LabOptions { name, datapath, hook: &own };
+    let lab = MeshLab::up_for(maker, topology, options, &Bar::new(), async |mesh| Ok(mesh)).await;
+    let lab = lab.map_err(|why: LabError| match (why, ended) {
+        (why @ LabError::Stopped { .. }, Some(exit)) => Failure::Stopped { exit, why },
+        (why, _) => Failure::Lab(why),
+    })?;
     let up = Up {
         lab: lab.name(),
         hosts: lab.topology().hosts().len(),
@@ -71,9 +79,10 @@ async fn up(global: &Global, options: LabName, datapath: Datapath) -> Result<Exi
 fn down(global: &Global, options: LabName) -> Result<Exit, Failure> {
     let name = name(global, options)?;
     let report = Lab::down(&name).map_err(LabError::from)?;
-    let DownReport { found, processes, killed: _, netns } = report;
+    let DownReport { found, half, processes, killed: _, netns } = report;
     let text = if found {
-        format!("lab {name} is down: {processes} processes ended, {netns} namespaces removed")
+        let half = if half { ", which was half there," } else { "" };
+        format!("lab {name}{half} is down: {processes} processes ended, {netns} namespaces removed")
     } else {
         format!("there is no lab {name}")
     };

@@ -3,25 +3,24 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ovs_mesh::MeshName;
-use redis_ha::{DrillOptions, Fault, ServiceLab, drill};
-use tokio::signal::unix::{SignalKind, signal};
+use redis_ha::{DrillOptions, DrillReport, Fault, ServiceLab, drill};
 
+use super::lab::LabName;
 use super::print;
+use crate::signals::Signals;
 use crate::{Exit, Failure, Format, Global};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
     #[arg(value_parser = fault, help = format!("The fault: {}", faults()))]
     fault: Fault,
-    /// The lab
-    #[arg(long, env = "REDIS_HA_LAB", value_name = "NAME", default_value = "redis-ha")]
-    name: MeshName,
+    #[command(flatten)]
+    lab: LabName,
     /// The tenant whose client writes and whose master is broken [default: the first]
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
-    /// How long the client waits for an answer before it connects anew
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "250ms")]
+    /// How long the client waits for an answer before it connects anew, 1ms to 1m
+    #[arg(long, value_name = "TIME", value_parser = patience, default_value = "250ms")]
     patience: Duration,
     /// Draw it
     #[arg(long, value_name = "FILE.svg")]
@@ -33,28 +32,37 @@ fn fault(text: &str) -> Result<Fault, String> {
     found.ok_or_else(|| format!("accepted are {}", faults()))
 }
 
+/// No socket waits for no time, and no drill for a client that is never told.
+fn patience(text: &str) -> Result<Duration, String> {
+    let accepted = "accepted are 1ms to 1m, as 250ms";
+    let patience = humantime::parse_duration(text).map_err(|error| format!("{error}; {accepted}"))?;
+    if (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&patience) {
+        Ok(patience)
+    } else {
+        Err(accepted.to_owned())
+    }
+}
+
 fn faults() -> String {
     Fault::ALL.map(Fault::as_str).join(", ")
 }
 
 pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure> {
-    let Drill { fault, name, tenant, patience, plot } = options;
+    let Drill { fault, lab: LabName { name }, tenant, patience, plot } = options;
+    // Before anything is broken for it.
+    plot.as_deref().map_or(Ok(()), DrillReport::can_plot)?;
     let lab = ServiceLab::open(&name)?;
     let program = std::env::current_exe().map_err(|source| Failure::Program { source })?;
     let first = || lab.config().clusters.first().map(|cluster| cluster.tenant.to_string());
     let tenant = tenant.or_else(first).unwrap_or_default();
     let options = DrillOptions { patience, ..DrillOptions::default() };
-    let failed = |source| Failure::Signal { source };
-    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut signals = Signals::new()?;
     let report = tokio::select! {
-        report = drill(&lab, &tenant, fault, options, &program) => Some(report?),
-        _ = terminated.recv() => None,
-        _ = interrupted.recv() => None,
-    };
-    let Some(report) = report else {
-        lab.mend(&program).await?;
-        return Err(Failure::Interrupted);
+        report = drill(&lab, &tenant, fault, options, &program) => report?,
+        exit = signals.next() => {
+            lab.mend(&program).await?;
+            return Err(Failure::Interrupted { exit });
+        }
     };
     match global.format {
         Format::Text => print(&report.to_string())?,

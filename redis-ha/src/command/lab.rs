@@ -4,18 +4,26 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use ovs_mesh::{Datapath, MeshName};
-use ovsmesh_lab::LabOptions;
-use redis_ha::{Config, Profile, ServiceLab, ServiceOptions};
+use ovsmesh_lab::{LabError, LabOptions};
+use redis_ha::{Config, Profile, ServiceLab, ServiceLabError, ServiceOptions};
 
 use super::print;
 use crate::progress::Bar;
+use crate::signals::Signals;
 use crate::{Exit, Failure, Global};
+
+/// Which lab, wherever on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LabName {
+    /// The lab's name
+    #[arg(long, global = true, env = "REDIS_HA_LAB", value_name = "NAME", default_value = "redis-ha")]
+    pub(crate) name: MeshName,
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lab {
-    /// The lab's name
-    #[arg(long, global = true, env = "REDIS_HA_LAB", value_name = "NAME", default_value = "redis-ha")]
-    name: MeshName,
+    #[command(flatten)]
+    lab: LabName,
     #[command(subcommand)]
     command: LabCommand,
 }
@@ -49,7 +57,7 @@ pub(crate) fn profile(text: &str) -> Result<Profile, String> {
 }
 
 pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> {
-    let Lab { name, command } = options;
+    let Lab { lab: LabName { name }, command } = options;
     match command {
         LabCommand::Up { profile, ovsmesh, ec2 } => up(global, name, profile, ovsmesh, ec2).await,
         LabCommand::Status => super::status::lab(global, &ServiceLab::open(&name)?).await,
@@ -66,7 +74,8 @@ pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> 
         LabCommand::Down => {
             let report = ovsmesh_lab::Lab::down(&name)?;
             let text = if report.found {
-                format!("lab {name} is down: {} processes, {} namespaces\n", report.processes, report.netns)
+                let half = if report.half { ", which was half there," } else { "" };
+                format!("lab {name}{half} is down: {} processes, {} namespaces\n", report.processes, report.netns)
             } else {
                 format!("there is no lab {name}\n")
             };
@@ -93,7 +102,15 @@ async fn up(
     let bar = Bar::new();
     let mesh = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
     let options = ServiceOptions { mesh, program: &program, ec2: ec2.as_deref() };
-    let lab = ServiceLab::up(config, options, &bar).await?;
+    let (mut signals, mut ended) = (Signals::new()?, None);
+    let stop = async { ended = Some(signals.next().await) };
+    let lab = ServiceLab::up_until(stop, config, options, &bar).await;
     drop(bar);
+    let lab = lab.map_err(|error| match (error, ended) {
+        (ServiceLabError::Mesh(why @ LabError::Stopped { .. }), Some(exit)) => {
+            Failure::Stopped { exit, why }
+        }
+        (error, _) => Failure::Lab(error),
+    })?;
     super::status::lab(global, &lab).await
 }

@@ -7,12 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use ovs_mesh::HostName;
 use ovs_mesh::link::Netns;
+use tokio::time::sleep;
 
 use super::ServiceLabError;
 use crate::aws::{
@@ -83,7 +83,7 @@ impl LabEc2 {
     }
 
     /// Starts it, and makes a VPC there with an interface for each proxy; the VIPs are nobody's yet.
-    pub(super) fn start(
+    pub(super) async fn start(
         &self,
         python: &Path,
         log: &Path,
@@ -111,7 +111,7 @@ impl LabEc2 {
             if Instant::now() > end {
                 return Err(LabEc2Error::Silent { at: self.at, log: log() }.into());
             }
-            sleep(PAUSE);
+            sleep(PAUSE).await;
         }
         Ok(self.netns.run(|| self.populate(config, underlay))??)
     }

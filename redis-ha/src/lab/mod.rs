@@ -32,10 +32,15 @@ pub enum ServiceLabError {
     #[error(transparent)]
     Mesh(#[from] LabError),
     /// The lab of that name has no such service.
-    #[error("lab `{name}` runs no redis-ha; `redis-ha lab up` makes one")]
+    #[error(
+        "lab `{name}` runs no redis-ha: `{maker} up` made it; name another lab with --name, or take it down with: {maker} down \
+         --name {name}"
+    )]
     None {
         /// The lab.
         name: MeshName,
+        /// The command that made it.
+        maker: String,
     },
     /// The service's file.
     #[error(transparent)]
@@ -128,12 +133,12 @@ pub struct ServiceLab {
 }
 
 impl ServiceLab {
-    /// The lab of that name, with what it runs.
+    /// The lab of that name, with what it runs; not one that is half made.
     pub fn open(name: &MeshName) -> Result<Self, ServiceLabError> {
         let mesh = MeshLab::open(name)?;
         let path = config_path(&mesh);
         if !path.exists() {
-            return Err(ServiceLabError::None { name: name.clone() });
+            return Err(ServiceLabError::None { name: name.clone(), maker: mesh.lab().maker() });
         }
         let config = Config::read(&path)?;
         let secrets = Secrets::read(&config)?;

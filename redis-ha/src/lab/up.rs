@@ -1,13 +1,14 @@
 //! Brings a service's lab up.
 
 use std::fs;
+use std::future::pending;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use ovs_mesh::link::{Links, Netns, set_tx_checksum};
 use ovs_mesh::{HostName, Topology};
-use ovsmesh_lab::{Lab, LabOptions, MeshLab, Progress};
+use ovsmesh_lab::{LabOptions, Maker, MeshLab, Progress};
 use tokio::time::sleep;
 
 use super::ec2::LabEc2;
@@ -19,6 +20,8 @@ use crate::proxy::ProxyView;
 use crate::render::{Layout, Place, haproxy_cfg, keepalived_conf, redis_conf, sentinel_conf};
 use crate::survey::survey;
 
+/// The command that makes these labs.
+const MAKER: &str = "redis-ha lab";
 /// How long the service may take to work once all of it runs.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,17 +48,20 @@ impl ServiceLab {
         options: ServiceOptions<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, ServiceLabError> {
+        Self::up_until(pending(), config, options, progress).await
+    }
+
+    /// The same until `stop` is done: then all is taken down again, and this fails with [`LabError::Stopped`](ovsmesh_lab::LabError).
+    pub async fn up_until(
+        stop: impl Future<Output = ()>,
+        config: Config,
+        options: ServiceOptions<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self, ServiceLabError> {
         let ServiceOptions { mesh, program, ec2 } = options;
-        let mesh = MeshLab::up(config.topology.clone(), mesh, progress).await?;
-        let name = mesh.name().clone();
-        match Self::serve(mesh, config, program, ec2, progress).await {
-            Ok(lab) => Ok(lab),
-            Err(error) => {
-                // The reason for it all is the one to tell; what stays is for `lab down`.
-                let _ = Lab::down(&name);
-                Err(error)
-            }
-        }
+        let (maker, topology) = (Maker { command: MAKER, stop }, config.topology.clone());
+        let serve = async |mesh| Self::serve(mesh, config, program, ec2, progress).await;
+        MeshLab::up_for(maker, topology, mesh, progress, serve).await
     }
 
     async fn serve(
@@ -74,7 +80,7 @@ impl ServiceLab {
         if let Some(python) = ec2 {
             progress.step(0, 1, "moto");
             let log = dir(&mesh).join("moto.log");
-            let aws = LabEc2::new(clients, underlay.ip()).start(python, &log, &config, underlay)?;
+            let aws = LabEc2::new(clients, underlay.ip()).start(python, &log, &config, underlay).await?;
             config.proxies.aws = Some(aws);
         }
         let lab = Self::files(mesh, config)?;

@@ -1,0 +1,157 @@
+//! A lab that is being made: whole in the end, or gone.
+
+use std::future::pending;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use ovs_mesh::Topology;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::down::{DownError, take_down};
+use crate::mesh::{LabError, LabOptions, MeshLab, spec};
+use crate::plan::LabPlan;
+use crate::preflight::{Programs, has_datapath};
+use crate::state::{Claim, Lab, OWN, StateError, claim, finish};
+use crate::up::{Progress, UpError, build};
+
+/// How long what was begun before a stop may take to end.
+const DEADLINE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Who makes a lab.
+#[derive(Debug)]
+pub struct Maker<'a, S> {
+    /// The command whose `up` makes it and whose `down` removes it, for messages.
+    pub command: &'a str,
+    /// When this is done, the lab is no longer wanted, and what there is of it is taken down.
+    pub stop: S,
+}
+
+/// A lab whose name is taken, and that nobody else changes.
+pub(crate) struct Making {
+    plan: Arc<LabPlan>,
+    programs: Arc<Programs>,
+    claim: Arc<Claim>,
+}
+
+/// The claim of a lab while it is being made; nothing later.
+pub(crate) type WhileMade = Weak<Claim>;
+
+impl Making {
+    async fn begin(plan: LabPlan, maker: &str) -> Result<Self, UpError> {
+        let programs = Arc::new(Programs::find()?);
+        has_datapath(plan.datapath).await?;
+        let (claiming, maker) = (plan.clone(), maker.to_owned());
+        let claim = Arc::new(spawn_blocking(move || claim(&claiming, &maker)).await??);
+        Ok(Self { plan: Arc::new(plan), programs, claim })
+    }
+
+    async fn build(&self, progress: &dyn Progress) -> Result<Lab, UpError> {
+        build(&self.plan, &self.programs, &self.claim, progress).await?;
+        Ok(Lab::of(LabPlan::clone(&self.plan)))
+    }
+
+    /// Takes all of it down again.
+    async fn undo(self) -> Result<(), DownError> {
+        let Self { plan, programs: _, claim } = self;
+        // A thread that goes on after what waited for it was dropped holds the claim, and might start a daemon behind our back.
+        let started = Instant::now();
+        while Arc::strong_count(&claim) > 1 {
+            if started.elapsed() > DEADLINE {
+                return Err(StateError::Busy { dir: plan.dir() }.into());
+            }
+            sleep(PAUSE).await;
+        }
+        take_down(&plan, &claim).map(drop)
+    }
+
+    /// It is whole, and others may have it.
+    async fn finish(self) -> Result<(), UpError> {
+        match finish(&self.plan.name) {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                let _ = self.undo().await;
+                Err(why.into())
+            }
+        }
+    }
+}
+
+impl Lab {
+    /// Makes everything that is planned, or nothing: when a step fails, what was made is taken down again.
+    ///
+    /// Run it in a tokio runtime with I/O and time. Dropping it half way leaves a lab for [`Lab::down`].
+    pub async fn up(plan: LabPlan, progress: &dyn Progress) -> Result<Self, UpError> {
+        let making = Making::begin(plan, OWN).await?;
+        match making.build(progress).await {
+            Ok(lab) => making.finish().await.map(|()| lab),
+            Err(why) => {
+                // What fails here stays for `lab down`; the reason for it all is the one to tell.
+                let _ = making.undo().await;
+                Err(why)
+            }
+        }
+    }
+}
+
+impl MeshLab {
+    /// Builds the topology on this machine, and programs and attaches all of it.
+    ///
+    /// The lab's mesh is a copy under the lab's name, so that labs share nothing with each other or with a mesh that this
+    /// machine is a host of. Its containers start as OpenVZ's do: the hook is called for each as vzctl would call it. When
+    /// a step fails, all is taken down again.
+    pub async fn up(
+        topology: Topology,
+        options: LabOptions<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self, LabError> {
+        let maker = Maker { command: OWN, stop: pending() };
+        Self::up_for(maker, topology, options, progress, async |mesh| Ok(mesh)).await
+    }
+
+    /// The same for somebody who may stop it, and who has more to make: the lab is whole when `rest` is done too.
+    ///
+    /// When `rest` fails, or it is stopped ([`LabError::Stopped`]), all is taken down again. A lab that was in the way is left alone.
+    /// One whose maker was killed stays half made, and is known to be: [`StateError::Unfinished`].
+    pub async fn up_for<T, E: From<LabError>>(
+        maker: Maker<'_, impl Future<Output = ()>>,
+        topology: Topology,
+        options: LabOptions<'_>,
+        progress: &dyn Progress,
+        rest: impl AsyncFnOnce(Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Maker { command, stop } = maker;
+        let LabOptions { name, datapath, hook } = options;
+        let topology = topology.copied_as(name.clone(), datapath);
+        let plan = LabPlan::new(spec(&topology)).map_err(LabError::from)?;
+        let topology = topology.with_openvz_conf_dir(plan.vz_conf_dir());
+        let making = Making::begin(plan, command).await.map_err(LabError::from)?;
+        let work = async {
+            let lab = making.build(progress).await.map_err(LabError::from)?;
+            let mesh = Self::of(lab, topology, Arc::downgrade(&making.claim));
+            mesh.program(hook, progress).await?;
+            rest(mesh).await
+        };
+        let made = tokio::select! {
+            biased;
+            () = stop => None,
+            made = work => Some(made),
+        };
+        match made {
+            Some(Ok(made)) => {
+                making.finish().await.map_err(LabError::from)?;
+                Ok(made)
+            }
+            Some(Err(error)) => {
+                // The reason for it all is the one to tell; what stays is for `lab down`.
+                let _ = making.undo().await;
+                Err(error)
+            }
+            None => {
+                making.undo().await.map_err(LabError::from)?;
+                Err(LabError::Stopped { name }.into())
+            }
+        }
+    }
+}
