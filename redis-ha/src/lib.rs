@@ -100,7 +100,7 @@ pub use config::{
     Proxies, REDIS_PORT, SENTINEL_PORT, Secret, SecretError, Secrets, Watch,
 };
 pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};
-pub use lab::{LabEc2Error, Service, ServiceError, ServiceLab, ServiceLabError, ServiceOptions};
+pub use lab::{Damage, LabEc2Error, Service, ServiceError, ServiceLab, ServiceLabError, ServiceOptions};
 pub use proxy::{ProxyError, ProxyView, ServerView, StatsError, servers};
 pub use render::{
     Layout, Place, RenderedFile, container_memory, haproxy_cfg, keepalived_conf, redis_conf, render,

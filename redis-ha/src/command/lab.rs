@@ -75,7 +75,10 @@ pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> 
             let report = ovsmesh_lab::Lab::down(&name)?;
             let text = if report.found {
                 let half = if report.half { ", which was half there," } else { "" };
-                format!("lab {name}{half} is down: {} processes, {} namespaces\n", report.processes, report.netns)
+                format!(
+                    "lab {name}{half} is down: {} processes, {} namespaces\n",
+                    report.processes, report.netns
+                )
             } else {
                 format!("there is no lab {name}\n")
             };
@@ -107,9 +110,7 @@ async fn up(
     let lab = ServiceLab::up_until(stop, config, options, &bar).await;
     drop(bar);
     let lab = lab.map_err(|error| match (error, ended) {
-        (ServiceLabError::Mesh(why @ LabError::Stopped { .. }), Some(exit)) => {
-            Failure::Stopped { exit, why }
-        }
+        (ServiceLabError::Mesh(why @ LabError::Stopped { .. }), Some(exit)) => Failure::Stopped { exit, why },
         (error, _) => Failure::Lab(error),
     })?;
     super::status::lab(global, &lab).await

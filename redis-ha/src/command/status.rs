@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use ovs_mesh::HostName;
 use ovs_mesh::link::Links;
 use redis_ha::{
-    ClusterView, Config, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, Unanswered, survey,
+    ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, Unanswered, survey,
 };
 use serde_json::{Value, json};
 
@@ -36,18 +36,38 @@ pub(crate) async fn run(global: &Global, options: Status) -> Result<Exit, Failur
     let links = Links::open().map_err(|source| Failure::Links { source })?;
     let proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
     let clusters = clusters(&config, &secrets, &host).await;
-    show(global, &clusters, &[proxy], None)
+    show(global, &clusters, &[proxy], None, true)
 }
 
 /// The same for a lab, where both proxies are at hand.
 pub(crate) async fn lab(global: &Global, lab: &ServiceLab) -> Result<Exit, Failure> {
+    let damage = lab.damage().await?;
+    let shown = show_lab(global, lab, damage.is_none()).await;
+    hint(lab, &damage);
+    shown
+}
+
+async fn show_lab(global: &Global, lab: &ServiceLab, is_up: bool) -> Result<Exit, Failure> {
     let config = lab.config();
     let proxies = lab.proxies().await?;
     // By way of the proxy that clients use.
     let active =
         proxies.iter().find(|proxy| proxy.has_vips).map_or(&config.proxies.hosts[0], |proxy| &proxy.host);
     let clusters = clusters(config, lab.secrets(), active).await;
-    show(global, &clusters, &proxies, lab.led()?.as_deref())
+    show(global, &clusters, &proxies, lab.led()?.as_deref(), is_up)
+}
+
+/// Tells what is down in a lab, and what helps, beside the result.
+fn hint(lab: &ServiceLab, damage: &Damage) {
+    for what in damage.lost.iter().chain(&damage.mendable) {
+        anstream::eprintln!("{what}");
+    }
+    let name = lab.mesh().name();
+    if !damage.lost.is_empty() {
+        anstream::eprintln!("hint: take it down with: redis-ha lab down --name {name}; then make it anew");
+    } else if !damage.mendable.is_empty() {
+        anstream::eprintln!("hint: make it whole with: redis-ha lab mend --name {name}");
+    }
 }
 
 async fn clusters(config: &Config, secrets: &Secrets, host: &HostName) -> Vec<ClusterView> {
@@ -58,18 +78,20 @@ async fn clusters(config: &Config, secrets: &Secrets, host: &HostName) -> Vec<Cl
     join_all(ways).await
 }
 
-/// `led` are the proxies that EC2 leads the VIPs to, where there is one to ask.
+/// `led` are the proxies that EC2 leads the VIPs to, where there is one to ask; `is_up` is that all that can be seen runs.
 fn show(
     global: &Global,
     clusters: &[ClusterView],
     proxies: &[ProxyView],
     led: Option<&[HostName]>,
+    is_up: bool,
 ) -> Result<Exit, Failure> {
     let agrees = |proxy: &ProxyView, cluster: &ClusterView| {
         let master = cluster.master().map(|node| node.ctid.as_str());
         proxy.masters(cluster.tenant.as_str()) == master.as_slice()
     };
-    let is_well = clusters.iter().all(is_whole)
+    let is_well = is_up
+        && clusters.iter().all(is_whole)
         && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)))
         // One proxy does not know of the other; where both are seen, one of them has the VIPs.
         && (proxies.len() < 2 || proxies.iter().filter(|proxy| proxy.has_vips).count() == 1)

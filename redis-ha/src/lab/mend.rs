@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use ovs_mesh::link::Links;
+use ovs_mesh::link::{Link, Links};
 use ovs_mesh::{Datapath, Host, HostName};
 use ovsmesh_lab::HostPlan;
 
@@ -106,20 +106,25 @@ impl ServiceLab {
     async fn join_all(&self, mending: &mut Mending) -> Result<(), ServiceLabError> {
         let links = Links::open_in(&self.client_netns()?)?;
         let plan = self.mesh.lab().plan();
-        let all = links.list().await?;
-        let bridge = all.iter().find(|link| link.name == plan.underlay_bridge()).map(|link| link.index);
-        for host in &plan.hosts {
-            let device = host.underlay_device.as_str();
-            let found = all.iter().find(|link| link.name == device);
-            if found.is_none_or(|link| link.master != bridge || !link.up) {
-                let joined = join(&links, device, plan.underlay_bridge()).await;
-                mending.note(joined.map(|()| Some(format!("{} is joined to the underlay", host.name))));
-            }
+        for host in self.cut_off(&links.list().await?) {
+            let joined = join(&links, host.underlay_device.as_str(), plan.underlay_bridge()).await;
+            mending.note(joined.map(|()| Some(format!("{} is joined to the underlay", host.name))));
         }
         if links.delete(OTHER_SIDE).await? {
             mending.done.push("the underlay is one again".to_owned());
         }
         Ok(())
+    }
+
+    /// The hosts whose cables are out, by the underlay's devices.
+    pub(super) fn cut_off(&self, devices: &[Link]) -> Vec<&HostPlan> {
+        let plan = self.mesh.lab().plan();
+        let bridge = devices.iter().find(|link| link.name == plan.underlay_bridge()).map(|link| link.index);
+        let is_out = |host: &&HostPlan| {
+            let found = devices.iter().find(|link| link.name == host.underlay_device.as_str());
+            found.is_none_or(|link| link.master != bridge || !link.up)
+        };
+        plan.hosts.iter().filter(is_out).collect()
     }
 
     /// Cuts one host from some others, or no longer: flows on the underlay's bridges drop what comes from the other side.
@@ -160,13 +165,20 @@ async fn join(links: &Links, device: &str, bridge: &str) -> Result<(), ServiceLa
 
 /// Takes away the flows that cut a host from others.
 fn open_up(host: &HostPlan) -> Result<Option<String>, ServiceLabError> {
-    let cookie = format!("cookie={COOKIE}/-1");
-    let dumped = ofctl(host, &["dump-flows", &bridge(host), &cookie])?;
-    if !dumped.contains("actions=") {
+    if !is_cut_from_others(host)? {
         return Ok(None);
     }
-    ofctl(host, &["del-flows", &bridge(host), &cookie])?;
+    ofctl(host, &["del-flows", &bridge(host), &cuts()])?;
     Ok(Some(format!("{} reaches all hosts again", host.name)))
+}
+
+/// Whether there are such flows.
+pub(super) fn is_cut_from_others(host: &HostPlan) -> Result<bool, ServiceLabError> {
+    Ok(ofctl(host, &["dump-flows", &bridge(host), &cuts()])?.contains("actions="))
+}
+
+fn cuts() -> String {
+    format!("cookie={COOKIE}/-1")
 }
 
 /// A host's bridge on the underlay, by its control socket.

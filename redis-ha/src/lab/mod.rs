@@ -1,5 +1,6 @@
 //! The whole service on one machine: a lab of hosts, and on them the real daemons with the files that are rendered for them.
 
+mod damage;
 mod ec2;
 mod mend;
 mod service;
@@ -21,6 +22,7 @@ use crate::config::{Config, ConfigError, SecretError, Secrets};
 use crate::proxy::{ProxyError, ProxyView};
 use crate::render::{Layout, Place};
 
+pub use damage::Damage;
 pub use ec2::LabEc2Error;
 pub use service::{Service, ServiceError};
 pub use up::ServiceOptions;

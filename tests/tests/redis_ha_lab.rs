@@ -1,0 +1,290 @@
+//! `redis-ha lab` and `ovsmesh lab` as their users have them: binaries, signals, exit codes, and what is left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ovs_mesh::MeshName;
+use ovs_mesh::link::Netns;
+use ovsmesh_lab::Lab;
+use ovsmesh_tests::{binary, unique_name};
+use redis_ha::{Service, ServiceLab};
+use serde_json::Value;
+
+const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/redis-ha.toml");
+const MESH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/ha-redis.toml");
+
+/// A lab's name; whatever there is of it is gone when the test ends, however it ends.
+struct Named(MeshName);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if let Err(error) = Lab::down(&self.0) {
+            eprintln!("lab {} did not go down: {error}", self.0);
+        }
+    }
+}
+
+impl Named {
+    fn new() -> Self {
+        Self(unique_name())
+    }
+
+    fn dir(&self) -> PathBuf {
+        Path::new("/run/ovsmesh/lab").join(self.0.as_str())
+    }
+
+    /// `redis-ha lab WORDS`, or `drill WORDS`, of this lab.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary("redis-ha"));
+        command.args(["--config", SERVICE]).args(words).args(["--name", self.0.as_str()]);
+        command.stdin(Stdio::null()).env_remove("REDIS_HA_FORMAT");
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("redis-ha runs")
+    }
+
+    fn mesh_command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary("ovsmesh"));
+        command.args(["--config", MESH]).args(words).args(["--name", self.0.as_str()]).stdin(Stdio::null());
+        command
+    }
+
+    /// That a command ends with that code and says all of these.
+    fn says(&self, words: &[&str], code: i32, expected: &[&str]) {
+        said(&self.run(words), code, expected);
+    }
+
+    /// No namespace, no file and no process: each of the lab's daemons has a file of its directory open.
+    fn nothing_left(&self) {
+        let prefix = format!("{}-", self.0);
+        let left: Vec<_> =
+            Netns::list().unwrap().into_iter().filter(|name| name.as_str().starts_with(&prefix)).collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert!(!self.dir().exists());
+        let dir = format!("{}/", self.dir().display());
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            for open in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+                let path = fs::read_link(open.path()).unwrap_or_default();
+                assert!(!path.to_string_lossy().starts_with(&dir), "{process:?} has {}", path.display());
+            }
+        }
+    }
+}
+
+fn said(output: &Output, code: i32, expected: &[&str]) {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let text = [&output.stdout[..], &output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    for expected in expected {
+        assert!(text.contains(expected), "no `{expected}` in: {text}");
+    }
+}
+
+/// Starts it and waits until something is there.
+fn start(command: &mut Command, path: &Path) -> Child {
+    let started = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    while !path.exists() {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "{ended:?} before there was {}", path.display());
+        assert!(started.elapsed() < Duration::from_secs(60), "there is no {}", path.display());
+        sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+#[test]
+fn up_status_mend_and_down() {
+    let lab = Named::new();
+    lab.says(&["lab", "status"], 1, &["there is no lab", "hint: bring it up with: redis-ha lab up"]);
+    lab.says(&["lab", "up"], 0, &["acme: master 101", "has the VIPs"]);
+    let again = format!("is up already; `redis-ha lab down --name {0}` takes it down", lab.0);
+    lab.says(&["lab", "up"], 1, &[&again]);
+    // Another program's message too names the command that made it.
+    said(&lab.mesh_command(&["lab", "up"]).output().unwrap(), 1, &[&again]);
+
+    let status = lab.run(&["--format", "json", "lab", "status"]);
+    said(&status, 0, &[]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["whole"], true, "{status}");
+    let server = &status["proxies"][0]["servers"][0];
+    let keys: Vec<&String> = server.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["node", "status", "tenant"], "{server}");
+
+    refused(&lab);
+    mended(&lab);
+    drilled(&lab);
+    lab.says(&["lab", "down"], 0, &[&format!("lab {} is down: ", lab.0)]);
+    lab.nothing_left();
+    lab.says(&["lab", "down"], 0, &["there is no lab"]);
+}
+
+/// What no drill can be made of is told before anything is touched.
+fn refused(lab: &Named) {
+    let drill = |words: &[&str], expected: &[&str]| {
+        lab.says(&[&["drill", "master-killed"], words].concat(), 2, expected);
+    };
+    drill(&["--tenant", "nosuch"], &["the service has no tenant `nosuch`; it has acme, globex"]);
+    drill(&["--patience", "0"], &["accepted are 1ms to 1m"]);
+    drill(&["--plot", "/nowhere/x.svg"], &["the directory /nowhere is not there; make it"]);
+    drill(&["--plot", "/tmp"], &["it is a directory; name a file in it"]);
+    lab.says(&["lab", "status"], 0, &[]);
+}
+
+fn mended(lab: &Named) {
+    let service = ServiceLab::open(&lab.0).unwrap();
+    let redis = Service::Redis("102".parse().unwrap());
+    service.signal(&redis, Signal::SIGKILL).unwrap();
+    let sentinel = Service::Sentinel("203".parse().unwrap());
+    service.signal(&sentinel, Signal::SIGSTOP).unwrap();
+    let hint = format!("hint: make it whole with: redis-ha lab mend --name {}", lab.0);
+    let expected = ["redis of node 102 does not run", "sentinel of node 203 is stopped", &hint];
+    lab.says(&["lab", "status"], 3, &expected);
+    lab.says(&["lab", "mend"], 0, &["redis of node 102 is started", "sentinel of node 203 goes on"]);
+    whole(lab);
+    lab.says(&["lab", "mend"], 0, &["is broken"]);
+}
+
+fn whole(lab: &Named) {
+    let started = Instant::now();
+    while lab.run(&["lab", "status"]).status.code() != Some(0) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", lab.run(&["lab", "status"]));
+        sleep(Duration::from_millis(200));
+    }
+}
+
+fn drilled(lab: &Named) {
+    let dir = tempfile::tempdir().unwrap();
+    let plot = dir.path().join("drill.svg");
+    let drill = ["--format", "json", "drill", "agent-killed", "--plot", plot.to_str().unwrap()];
+    let output = lab.run(&drill);
+    said(&output, 0, &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let outage = report["outage_ms"].to_string();
+    let decimals = outage.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    assert!(decimals <= 1, "{outage}");
+    let drawn = fs::read_to_string(&plot).unwrap();
+    let moments = report["timeline"].as_array().unwrap().len();
+    let texts = drawn.lines().filter(|line| line.contains(" s  ")).count();
+    assert_eq!(texts, moments, "{report}\n{drawn}");
+
+    // An interrupted one mends what it broke.
+    let sentinels = sentinels(lab);
+    let mut drill = lab.command(&["drill", "sentinel-stopped"]);
+    let child = drill.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while !sentinels.is_stopped() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no Sentinel is stopped");
+        sleep(Duration::from_millis(10));
+    }
+    signal(&child, Signal::SIGINT);
+    said(&child.wait_with_output().unwrap(), 130, &["what it broke is mended"]);
+    assert!(!sentinels.is_stopped());
+}
+
+/// The Sentinels of the lab's first tenant.
+struct Sentinels(Vec<i32>);
+
+impl Sentinels {
+    fn is_stopped(&self) -> bool {
+        self.0.iter().any(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
+    }
+}
+
+fn sentinels(lab: &Named) -> Sentinels {
+    let service = ServiceLab::open(&lab.0).unwrap();
+    let nodes = service.config().clusters[0].nodes.iter();
+    Sentinels(nodes.filter_map(|node| service.pid(&Service::Sentinel(node.clone()))).collect())
+}
+
+#[test]
+fn an_interrupted_up_leaves_nothing() {
+    let lab = Named::new();
+    let service = lab.dir().join("redis-ha");
+    // At its beginning, while the mesh is made, and while daemons of the service run already.
+    let moments = [
+        (lab.dir(), Signal::SIGINT, 130),
+        (lab.dir().join("mesh.toml"), Signal::SIGTERM, 143),
+        (service.join("node-101/redis.pid"), Signal::SIGINT, 130),
+        (service.join("proxy1/haproxy.pid"), Signal::SIGTERM, 143),
+    ];
+    for (moment, by, code) in moments {
+        let child = start(&mut lab.command(&["lab", "up"]), &moment);
+        signal(&child, by);
+        let ended = child.wait_with_output().unwrap();
+        said(&ended, code, &["was stopped while it came up; nothing of it is left"]);
+        lab.nothing_left();
+    }
+    // As does the other program's.
+    let child = start(&mut lab.mesh_command(&["lab", "up"]), &lab.dir().join("mesh.toml"));
+    signal(&child, Signal::SIGINT);
+    said(&child.wait_with_output().unwrap(), 130, &["nothing of it is left"]);
+    lab.nothing_left();
+}
+
+#[test]
+fn a_killed_up_is_known_and_removed() {
+    let lab = Named::new();
+    let mut child = start(&mut lab.command(&["lab", "up"]), &lab.dir().join("redis-ha/node-101/redis.pid"));
+    lab.says(&["lab", "status"], 1, &["is being made or taken down by another `redis-ha lab`"]);
+    lab.says(&["lab", "up"], 1, &["is being made or taken down by another `redis-ha lab`"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let remedy = format!("`redis-ha lab down --name {}` removes what is left", lab.0);
+    for words in [["lab", "status"], ["lab", "up"], ["lab", "mend"], ["drill", "agent-killed"]] {
+        lab.says(&words, 1, &["is half there: the `redis-ha lab up`", &remedy]);
+    }
+    said(&lab.mesh_command(&["lab", "status"]).output().unwrap(), 1, &[&remedy]);
+    lab.says(&["lab", "down"], 0, &[&format!("lab {}, which was half there, is down: ", lab.0)]);
+    lab.nothing_left();
+    lab.says(&["lab", "status"], 1, &["there is no lab"]);
+}
+
+#[test]
+fn a_lab_of_another_program_is_left_alone() {
+    let lab = Named::new();
+    let small = ovsmesh_tests::simple(2, &[], false).to_toml();
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = dir.path().join("mesh.toml");
+    fs::write(&mesh, small).unwrap();
+    let up = Command::new(binary("ovsmesh"))
+        .args(["lab", "up", "--name", lab.0.as_str(), "--config"])
+        .arg(&mesh)
+        .output()
+        .unwrap();
+    said(&up, 0, &[]);
+    let made = format!(
+        "`ovsmesh lab up` made it; name another lab with --name, or take it down with: ovsmesh lab down --name {}",
+        lab.0
+    );
+    lab.says(&["lab", "status"], 1, &[&made]);
+    // One that is in the way is not taken down when the second is interrupted.
+    lab.says(&["lab", "up"], 1, &["is up already; `ovsmesh lab down --name"]);
+    assert!(lab.dir().exists());
+}
+
+#[test]
+fn names_that_are_none_are_told() {
+    for name in ["../x", "", "a b", "-x", &"x".repeat(300)] {
+        for words in [&["lab", "up"][..], &["lab", "status"], &["lab", "down"], &["drill", "link-flap"]] {
+            let mut command = Command::new(binary("redis-ha"));
+            let output = command.args(words).arg(format!("--name={name}")).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("accepted"), "{name}: {output:?}");
+        }
+    }
+}
