@@ -47,7 +47,8 @@ pub enum StateError {
     },
     /// A lab of that name is half made or half removed, and nobody is at it.
     #[error(
-        "lab `{name}` is half there: the `{maker} up` or `{maker} down` that was at it ended before it was done; `{maker} down          --name {name}` removes what is left, and `{maker} up --name {name}` then makes it anew"
+        "lab `{name}` is half there: the `{maker} up` or `{maker} down` that was at it ended before it was done; `{maker} down \
+         --name {name}` removes what is left, and `{maker} up --name {name}` then makes it anew"
     )]
     Unfinished {
         /// The lab.

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ovs_mesh::isolation::VerifyOptions;
 use ovs_mesh::link::Netns;
 use ovs_mesh::{Ctid, Datapath, HostName};
@@ -212,6 +213,22 @@ async fn where_clients_go_ec2_leads_too() {
     let status = service.status();
     let text = String::from_utf8_lossy(&status.stdout);
     assert!(status.status.success() && text.contains("EC2 leads the VIPs to proxy"), "{text}");
+
+    // One that is dead is told, and one that was started again learns whose the VIPs are.
+    let before = holder();
+    let moto = service.lab.client_netns().unwrap().pids().unwrap();
+    assert_eq!(moto.len(), 1, "{moto:?}");
+    kill(Pid::from_raw(moto[0].cast_signed()), Signal::SIGKILL).unwrap();
+    let status = service.status();
+    let told = String::from_utf8_lossy(&status.stderr);
+    assert!(
+        status.status.code() == Some(3) && told.contains("moto does not run\nhint: make it whole"),
+        "{told}"
+    );
+    let done = service.lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(done, ["moto is started"]);
+    service.lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(holder(), before);
 }
 
 /// Whatever a drill that was interrupted has left, and whatever of it cannot be mended.

@@ -1,4 +1,5 @@
 //! `redis-ha lab` and `ovsmesh lab` as their users have them: binaries, signals, exit codes, and what is left.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

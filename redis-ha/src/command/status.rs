@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use ovs_mesh::HostName;
 use ovs_mesh::link::Links;
 use redis_ha::{
-    ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, Unanswered, survey,
+    ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, ServiceLabError,
+    Unanswered, survey,
 };
 use serde_json::{Value, json};
 
@@ -54,7 +55,12 @@ async fn show_lab(global: &Global, lab: &ServiceLab, is_up: bool) -> Result<Exit
     let active =
         proxies.iter().find(|proxy| proxy.has_vips).map_or(&config.proxies.hosts[0], |proxy| &proxy.host);
     let clusters = clusters(config, lab.secrets(), active).await;
-    show(global, &clusters, &proxies, lab.led()?.as_deref(), is_up)
+    let led = match lab.led() {
+        // That it does not run is told beside.
+        Err(ServiceLabError::Ec2(_)) if !is_up => None,
+        led => led?,
+    };
+    show(global, &clusters, &proxies, led.as_deref(), is_up)
 }
 
 /// Tells what is down in a lab, and what helps, beside the result.

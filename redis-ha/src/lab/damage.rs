@@ -41,6 +41,9 @@ impl ServiceLab {
         if damage.lost.is_empty() {
             let links = Links::open_in(&self.client_netns()?)?;
             let plan = self.mesh.lab().plan();
+            if self.config.proxies.aws.is_some() && !self.ec2()?.is_there()? {
+                damage.mendable.push("moto does not run".to_owned());
+            }
             let cut = self.cut_off(&links.list().await?);
             damage.mendable.extend(cut.iter().map(|host| format!("{} is off the underlay", host.name)));
             if self.mesh.topology().datapath() == Datapath::Netdev {

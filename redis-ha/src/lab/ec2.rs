@@ -28,6 +28,8 @@ const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "lab"), ("AWS_SECRET_ACCE
 /// It is a large program, and the machine is busy with the lab.
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long one that runs may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(2);
 const MOTO: &str = include_str!("moto.py");
 
 /// Why a lab's EC2 is not what it should be.
@@ -64,6 +66,11 @@ pub enum LabEc2Error {
     /// Its names are not EC2's.
     #[error(transparent)]
     Name(#[from] AwsNameError),
+    /// Who was started again names interfaces otherwise than before.
+    #[error(
+        "moto was started again and gives the proxies' interfaces other names; take the lab down and make it anew"
+    )]
+    Renamed,
     /// It moves addresses of IPv4 alone.
     #[error("EC2 in a lab needs proxies and VIPs of IPv4")]
     Family,
@@ -82,6 +89,14 @@ impl LabEc2 {
         Self { netns, at: SocketAddr::new(address, PORT) }
     }
 
+    /// A Python as it is found from any directory: one without a directory is looked for; a symbolic link is how a virtual
+    /// environment knows itself.
+    pub(super) fn absolute(python: &Path) -> Result<PathBuf, LabEc2Error> {
+        let has_directory = python.parent().is_some_and(|dir| dir != Path::new(""));
+        let failed = |source| LabEc2Error::Start { python: python.to_owned(), source };
+        if has_directory { std::path::absolute(python).map_err(failed) } else { Ok(python.to_owned()) }
+    }
+
     /// Starts it, and makes a VPC there with an interface for each proxy; the VIPs are nobody's yet.
     pub(super) async fn start(
         &self,
@@ -93,11 +108,7 @@ impl LabEc2 {
         let failed = |source| LabEc2Error::Start { python: python.to_owned(), source };
         let mut options = File::options();
         let output = options.create(true).append(true).mode(0o600).open(log).map_err(failed)?;
-        // One that has no directory is looked for; a symbolic link is how a virtual environment knows itself.
-        let has_directory = python.parent().is_some_and(|dir| dir != Path::new(""));
-        let absolute =
-            if has_directory { std::path::absolute(python).map_err(failed)? } else { python.to_owned() };
-        let mut command = Command::new(absolute);
+        let mut command = Command::new(python);
         command.args(["-c", MOTO, "-H", &self.at.ip().to_string(), "-p", &PORT.to_string()]);
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(failed)?).stderr(output);
         command.process_group(0).current_dir("/");
@@ -114,6 +125,11 @@ impl LabEc2 {
             sleep(PAUSE).await;
         }
         Ok(self.netns.run(|| self.populate(config, underlay))??)
+    }
+
+    /// Whether anybody listens there.
+    pub(super) fn is_there(&self) -> Result<bool, ServiceLabError> {
+        Ok(self.netns.run(|| TcpStream::connect_timeout(&self.at, PATIENCE).is_ok())?)
     }
 
     fn populate(&self, config: &Config, underlay: IpNetwork) -> Result<Aws, LabEc2Error> {

@@ -1,7 +1,10 @@
 //! What a drill breaks of a lab's underlay, and all of a lab made whole again.
 
+use std::ffi::OsString;
+use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -9,7 +12,7 @@ use ovs_mesh::link::{Link, Links};
 use ovs_mesh::{Datapath, Host, HostName};
 use ovsmesh_lab::HostPlan;
 
-use super::{Service, ServiceLab, ServiceLabError, create_dir};
+use super::{LabEc2Error, MOTO_LOG, PYTHON, Service, ServiceLab, ServiceLabError, create_dir, dir, file};
 use crate::render::Place;
 
 /// The second bridge of an underlay that is cut in two.
@@ -46,7 +49,7 @@ impl Mending {
 
 impl ServiceLab {
     /// Makes whole what a drill has broken, also one that was interrupted: the underlay's cables and bridges, flows that cut hosts
-    /// off, daemons that were stopped, and those that do not run. What it did, in words; a lab that is whole is not touched.
+    /// off, daemons that were stopped, and those that do not run, moto too. What it did, in words; a lab that is whole is not touched.
     ///
     /// It goes through all of it, whatever fails.
     pub async fn mend(&self, program: &Path) -> Result<Vec<String>, ServiceLabError> {
@@ -59,10 +62,28 @@ impl ServiceLab {
                 mending.note(open_up(host));
             }
         }
+        mending.note(self.revive_ec2().await);
         for service in self.services() {
             mending.note(self.revive(&service, program));
         }
         mending.end()
+    }
+
+    /// Starts moto again, if the lab has one and it has ended. It knows nothing of before: the notifiers tell it whose the VIPs are.
+    async fn revive_ec2(&self) -> Result<Option<String>, ServiceLabError> {
+        let Some(aws) = &self.config.proxies.aws else { return Ok(None) };
+        let ec2 = self.ec2()?;
+        if ec2.is_there()? {
+            return Ok(None);
+        }
+        let path = dir(&self.mesh).join(PYTHON);
+        let python = PathBuf::from(OsString::from_vec(fs::read(&path).map_err(file("read", &path))?));
+        let log = dir(&self.mesh).join(MOTO_LOG);
+        let made = ec2.start(&python, &log, &self.config, self.client_address()?).await?;
+        if made.interfaces != aws.interfaces {
+            return Err(LabEc2Error::Renamed.into());
+        }
+        Ok(Some("moto is started".to_owned()))
     }
 
     /// Makes a daemon run that was stopped or has ended.

@@ -27,6 +27,10 @@ pub use ec2::LabEc2Error;
 pub use service::{Service, ServiceError};
 pub use up::ServiceOptions;
 
+/// Of a lab with an EC2: what moto says, and the Python that has it.
+const MOTO_LOG: &str = "moto.log";
+const PYTHON: &str = "moto.python";
+
 /// Why the service's lab is not what it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceLabError {

@@ -1,7 +1,11 @@
 """moto's server as a lab's EC2, where an address that is assigned leaves the interface that had it, as in EC2."""
 
 from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
+from moto.moto_api._internal import mock_random
 from moto.server import main
+
+# One that is started again gives what is made again its old names, which all notifiers have.
+mock_random.seed(7)
 
 assign = NetworkInterfaceBackend.assign_private_ip_addresses
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::future::pending;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,9 @@ use tokio::time::sleep;
 
 use super::ec2::LabEc2;
 use super::service::Service;
-use super::{ServiceLab, ServiceLabError, client_address, config_path, create_dir, dir, file, write};
+use super::{
+    MOTO_LOG, PYTHON, ServiceLab, ServiceLabError, client_address, config_path, create_dir, dir, file, write,
+};
 use crate::bootstrap::{bootstrap, ready};
 use crate::config::{Config, Secrets};
 use crate::proxy::ProxyView;
@@ -79,8 +82,12 @@ impl ServiceLab {
         config.proxies.aws = None;
         if let Some(python) = ec2 {
             progress.step(0, 1, "moto");
-            let log = dir(&mesh).join("moto.log");
-            let aws = LabEc2::new(clients, underlay.ip()).start(python, &log, &config, underlay).await?;
+            let python = LabEc2::absolute(python)?;
+            // For who starts it again.
+            let path = dir(&mesh).join(PYTHON);
+            fs::write(&path, python.as_os_str().as_bytes()).map_err(file("write", &path))?;
+            let log = dir(&mesh).join(MOTO_LOG);
+            let aws = LabEc2::new(clients, underlay.ip()).start(&python, &log, &config, underlay).await?;
             config.proxies.aws = Some(aws);
         }
         let lab = Self::files(mesh, config)?;
