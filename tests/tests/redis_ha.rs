@@ -219,6 +219,10 @@ async fn where_clients_go_ec2_leads_too() {
     let moto = service.lab.client_netns().unwrap().pids().unwrap();
     assert_eq!(moto.len(), 1, "{moto:?}");
     kill(Pid::from_raw(moto[0].cast_signed()), Signal::SIGKILL).unwrap();
+    // It is large, and takes its time.
+    while !service.lab.client_netns().unwrap().pids().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let status = service.status();
     let told = String::from_utf8_lossy(&status.stderr);
     assert!(

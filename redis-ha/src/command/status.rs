@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use ovs_mesh::HostName;
 use ovs_mesh::link::Links;
 use redis_ha::{
-    ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, ServiceLabError,
-    Unanswered, survey,
+    Chain, ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab,
+    ServiceLabError, Unanswered, survey,
 };
 use serde_json::{Value, json};
 
@@ -55,10 +55,13 @@ async fn show_lab(global: &Global, lab: &ServiceLab, is_up: bool) -> Result<Exit
     let active =
         proxies.iter().find(|proxy| proxy.has_vips).map_or(&config.proxies.hosts[0], |proxy| &proxy.host);
     let clusters = clusters(config, lab.secrets(), active).await;
-    let led = match lab.led() {
-        // That it does not run is told beside.
-        Err(ServiceLabError::Ec2(_)) if !is_up => None,
-        led => led?,
+    let (led, is_up) = match lab.led() {
+        // All else is to be seen.
+        Err(ServiceLabError::Ec2(why)) => {
+            anstream::eprintln!("EC2: {}", Chain(&why));
+            (None, false)
+        }
+        led => (led?, is_up),
     };
     show(global, &clusters, &proxies, led.as_deref(), is_up)
 }
