@@ -60,6 +60,10 @@ fn what_cannot_be_used_is_told_with_a_remedy() {
     tell("a tenant without a cluster", &["bootstrap", "--host", "proxy1", "--tenant", "nobody"]);
     tell("no fault of that name", &["drill", "master-tired"]);
     tell("no such lab", &["drill", "master-killed", "--name", "nosuchlab"]);
+    tell("no name of a lab", &["lab", "up", "--name", "../x"]);
+    tell("a client without patience", &["drill", "link-flap", "--patience", "0"]);
+    tell("a plot in no directory", &["drill", "link-flap", "--plot", "/nowhere/drill.svg"]);
+    tell("a plot that is a directory", &["drill", "link-flap", "--plot", "/"]);
     tell("no VIP", &["notify"]);
     fs::set_permissions(dir.path().join("secrets/acme"), fs::Permissions::from_mode(0o644)).unwrap();
     tell("a password that all can read", &["render", "--out", "out"]);
