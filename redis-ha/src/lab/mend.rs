@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -209,7 +210,9 @@ fn bridge(host: &HostPlan) -> String {
 
 fn ofctl(host: &HostPlan, words: &[&str]) -> Result<String, ServiceLabError> {
     let failed = |reason: String| ServiceLabError::Flow { host: host.name.clone(), reason };
-    let output = Command::new("ovs-ofctl").arg(TIMEOUT).args(words).output();
+    let mut command = Command::new("ovs-ofctl");
+    // A terminal's interrupt is ours to take, and not the end of a look at a lab that is whole.
+    let output = command.arg(TIMEOUT).args(words).process_group(0).output();
     let output = output.map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()));

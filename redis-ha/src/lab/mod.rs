@@ -60,8 +60,8 @@ pub enum ServiceLabError {
         /// The host.
         host: HostName,
     },
-    /// A flow could not be put on a host's underlay bridge, or taken off it.
-    #[error("cannot change the flows of host `{host}`: {reason}")]
+    /// A flow could not be put on a host's underlay bridge or taken off it, or its flows could not be read.
+    #[error("cannot read or change the flows of host `{host}`: {reason}")]
     Flow {
         /// The host.
         host: HostName,
