@@ -83,6 +83,7 @@ mod proxy;
 mod render;
 pub mod stack;
 mod survey;
+mod systemd;
 mod wire;
 
 pub use agent::{

@@ -263,8 +263,11 @@ StartLimitIntervalSec=0
 Description=Moves the VIPs in the VPC to the proxy that keepalived chose
 After=network-online.target
 Wants=network-online.target
+# keepalived's first word finds a reader: it is started once this has made the FIFO.
+Before=redis-ha-keepalived.service
 
 [Service]
+Type=notify
 RuntimeDirectory=redis-ha
 RuntimeDirectoryPreserve=yes
 ExecStart=/usr/local/bin/redis-ha notify {options}
