@@ -1,10 +1,14 @@
 //! The command line as a user has it: what it prints, where, and its exit codes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use redis_ha::{DrillReport, Fault, Moment, ProxyView};
+use serde_json::{Value, json};
 
 const MESH: &str = include_str!("../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../examples/redis-ha.toml");
@@ -182,4 +186,53 @@ fn a_proxys_tree_is_all_that_it_needs() {
         .output()
         .expect("diff");
     assert!(differ.status.success(), "{}", shown(&differ));
+}
+
+/// All keys of a document, at any depth.
+fn keys(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                found.insert(key.clone());
+                keys(value, found);
+            }
+        }
+        Value::Array(all) => all.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_json_is_documented() {
+    let dir = example();
+    let rendered = redis_ha(dir.path(), &["render", "--out", "out"]);
+    assert!(rendered.status.success(), "{}", shown(&rendered));
+    fs::remove_file(dir.path().join("out/hosts/redis1/containers-lxc.sh")).unwrap();
+    let checked = redis_ha(dir.path(), &["check", "out", "--format", "json"]);
+    let moment = Moment { at_ms: -1, who: String::new(), what: String::new() };
+    let drill = DrillReport {
+        fault: Fault::MasterKilled,
+        tenant: String::new(),
+        outage_ms: 0.0,
+        acknowledged: 0,
+        lost: 0,
+        errors: 0,
+        others_disturbed: Vec::new(),
+        failovers: 0,
+        timeline: vec![moment],
+        writes: Vec::new(),
+    };
+    let proxy =
+        ProxyView { host: "proxy1".parse().unwrap(), has_vips: true, servers: None, unanswered: None };
+    let mut all = BTreeSet::new();
+    for value in [serde_json::from_slice(&checked.stdout).unwrap(), json!(drill), json!(proxy)] {
+        keys(&value, &mut all);
+    }
+    assert!(all.contains("remedy") && all.contains("at_ms"), "{all:?}");
+    let docs = include_str!("../../docs/json.md").split_once("# redis-ha").unwrap().1;
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|key| !docs.contains(&format!("`{key}`")) && !docs.contains(&format!("`{key}[]`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -189,7 +189,7 @@ fn proxy_files(
         file(layout.conf.join("haproxy.cfg"), haproxy_cfg(config, secrets, proxy, layout), 0o600),
         file(layout.conf.join("keepalived.conf"), keepalived_conf(config, proxy, layout), 0o644),
         unit("redis-ha-haproxy.service", units::haproxy(layout)),
-        unit("redis-ha-keepalived.service", units::keepalived(layout)),
+        unit("redis-ha-keepalived.service", units::keepalived(config, layout)),
         unit("redis-ha-agent.service", units::agent(proxy, layout)),
         file(sysctl::PROXY_PATH.into(), sysctl::proxy(), 0o644),
     ];
