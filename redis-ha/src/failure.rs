@@ -62,10 +62,10 @@ impl Failure {
         match self {
             Self::Config(_)
             | Self::Secret(_)
+            | Self::Check(CheckError::NotRendered { .. })
             | Self::Certificate(_)
             | Self::NoProxy { .. }
             | Self::Tenant { .. }
-            | Self::Check(CheckError::NotRendered { .. })
             | Self::Agent(AgentError::NoProxy { .. }) => Exit::Usage,
             _ => Exit::Failed,
         }

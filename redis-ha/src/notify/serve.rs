@@ -16,7 +16,6 @@ use super::{
     Reason, Sight, Subject, Taking, Verdict, Vpc, VpcError, VrrpState,
 };
 use crate::aws::{AwsEnvironment, InterfaceId};
-use crate::systemd::Systemd;
 
 /// How often this machine's addresses and the FIFO's file are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -81,7 +80,7 @@ pub fn serve(
     let pace = Pace::new(options.deadline, options.reconcile);
     log.log(Level::Info, &format!("reads {}", options.fifo.display()));
     // keepalived starts after this: what it says first is heard.
-    if !Systemd::open_patient(options.notify_socket.as_deref(), READY).tell("READY=1") {
+    if !crate::systemd::Systemd::open_patient(options.notify_socket.as_deref(), READY).tell("READY=1") {
         log.log(Level::Warning, "cannot tell systemd that the FIFO is read");
     }
     Daemon {
