@@ -148,7 +148,7 @@ impl ProxyView {
 }
 
 #[cfg(test)]
-mod tests {
+mod causes {
     use std::os::unix::net::UnixListener;
 
     use super::*;
