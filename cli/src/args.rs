@@ -206,7 +206,7 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) levels: Levels,
     /// Check a host by a file of `ovsmesh snapshot`, instead of this host; with --db on the command line, beside it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) snapshot: Vec<PathBuf>,
 }
 

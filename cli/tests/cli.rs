@@ -71,3 +71,18 @@ fn a_wrong_endpoint_says_what_would_be_accepted() {
 fn verify_tells_its_levels_and_exit_codes() {
     insta::assert_snapshot!(shown(&["verify", "--help"]));
 }
+
+#[test]
+fn verify_takes_snapshots_as_a_shell_lists_them() {
+    let words = [
+        "verify",
+        "--config",
+        "examples/ha-redis.toml",
+        "--snapshot",
+        "none1.json",
+        "none2.json",
+        "--static",
+    ];
+    let told = shown(&words);
+    assert!(told.contains("cannot read the snapshot none1.json"), "{told}");
+}

@@ -31,8 +31,8 @@ pub(crate) enum Failure {
     Program { source: std::io::Error },
     #[error("there is no `ovsmesh` beside this program, which is to be the containers' hook")]
     Hook,
-    #[error("this machine's host name `{text}` is no host of a topology")]
-    HostName { text: String, source: ovs_mesh::NameError },
+    #[error("host `{name}` is not one of the service's proxies: {proxies}")]
+    NoProxy { name: String, proxies: String },
     #[error("cannot wait for signals")]
     Signal { source: std::io::Error },
     #[error(transparent)]
@@ -65,8 +65,9 @@ impl Failure {
             Self::Interrupted { exit } | Self::Stopped { exit, .. } => *exit,
             Self::Config(_)
             | Self::Secret(_)
+            | Self::Check(CheckError::NotRendered { .. })
             | Self::Certificate(_)
-            | Self::HostName { .. }
+            | Self::NoProxy { .. }
             | Self::Tenant { .. }
             | Self::Lab(ServiceLabError::Mesh(LabError::Plan(_)))
             | Self::Drill(DrillError::Tenant { .. } | DrillError::PlotPath { .. })
@@ -77,9 +78,13 @@ impl Failure {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Config(ConfigError::Read { .. }) => {
-                Some("write one (see examples/redis-ha.toml), or name it with --config or REDIS_HA_CONFIG")
-            }
+            Self::Config(ConfigError::Read { source, .. }) => Some(match source.kind() {
+                ErrorKind::NotFound => {
+                    "write one (see examples/redis-ha.toml), or name it with --config or REDIS_HA_CONFIG"
+                }
+                ErrorKind::PermissionDenied => "run it as root, or as the user that may read it",
+                _ => "name the service's file (see examples/redis-ha.toml) with --config or REDIS_HA_CONFIG",
+            }),
             // One that is there, and cannot be read, is not to be written over: all passwords come from it.
             Self::Secret(SecretError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Some("make one: (umask 077; tr -dc a-zA-Z0-9 < /dev/urandom | head -c 32 > FILE)")
@@ -92,8 +97,14 @@ impl Failure {
             Self::Certificate(CertificateError::Content { .. }) => {
                 Some("write them into it: (umask 077; cat fullchain.pem privkey.pem > FILE)")
             }
-            Self::HostName { .. } | Self::Agent(AgentError::NoProxy { .. }) => {
-                Some("name this host with --host or REDIS_HA_HOST")
+            Self::NoProxy { .. } | Self::Agent(AgentError::NoProxy { .. }) => Some(
+                "run it on one of them; if this machine is one under another name, say which with --host or REDIS_HA_HOST",
+            ),
+            Self::Proxy(ProxyError::Addresses { .. }) => {
+                Some("is this machine that proxy, and `interface` of [proxy] its device of the underlay?")
+            }
+            Self::Check(CheckError::NotRendered { .. }) => {
+                Some("name the directory that `redis-ha render --out DIR` wrote")
             }
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))

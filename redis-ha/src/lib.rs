@@ -57,9 +57,9 @@
 //! })?;
 //! let certificates = Certificates::new(&config, |_| unreachable!())?;
 //!
-//! // Redis, Sentinel, two units and the network of six nodes; HAProxy, keepalived, three units and what our own program
-//! // reads of two proxies; …
-//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 5 + 2 * (5 + 5) + 3 * 4);
+//! // Redis, Sentinel, two units, the network and the kernel's settings of six nodes; HAProxy, keepalived, three units, settings and
+//! // what our own program reads of two proxies; …
+//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 6 + 2 * (6 + 5) + 3 * 5);
 //!
 //! let proxy = &config.proxies.hosts[0];
 //! let text = haproxy_cfg(&config, &secrets, proxy, &Layout::default());
@@ -84,6 +84,7 @@ mod proxy;
 mod render;
 pub mod stack;
 mod survey;
+mod systemd;
 mod wire;
 
 pub use agent::{
@@ -103,8 +104,8 @@ pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};
 pub use lab::{Damage, LabEc2Error, Service, ServiceError, ServiceLab, ServiceLabError, ServiceOptions};
 pub use proxy::{ProxyError, ProxyView, ServerView, StatsError, servers};
 pub use render::{
-    Layout, Place, RenderedFile, container_memory, haproxy_cfg, keepalived_conf, redis_conf, render,
-    sentinel_conf,
+    Layout, Place, RenderedFile, container_memory, directories, haproxy_cfg, keepalived_conf, redis_conf,
+    render, sentinel_conf,
 };
 pub use survey::{ClusterView, NodeView, RedisView, Unanswered, survey};
 pub use wire::dial::AskError;

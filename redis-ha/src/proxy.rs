@@ -1,6 +1,6 @@
 //! What a proxy sees: `HAProxy`'s servers, and whether the VIPs are here.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +37,26 @@ pub enum StatsError {
     },
 }
 
+impl StatsError {
+    /// The cause alone, for where it is said already that `HAProxy` does not answer.
+    pub fn cause(&self) -> String {
+        let (path, source) = match self {
+            Self::Socket { path, source } => (path, source),
+            Self::Answer { path, source } => return format!("{}: {source}", path.display()),
+        };
+        let means = match source.kind() {
+            ErrorKind::NotFound => "there is no such socket: HAProxy has not been started",
+            ErrorKind::ConnectionRefused => "nobody listens there: HAProxy has ended",
+            ErrorKind::PermissionDenied => "permission denied: run it as root",
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                "it takes questions, but gives no answer within 2 s"
+            }
+            _ => return format!("{}: {source}", path.display()),
+        };
+        format!("{}: {means}", path.display())
+    }
+}
+
 /// A server of a proxy, as `show stat` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerView {
@@ -59,6 +79,8 @@ pub struct ProxyView {
     pub has_vips: bool,
     /// The nodes that `HAProxy` sends clients to, and all others; none where it does not answer.
     pub servers: Option<Vec<ServerView>>,
+    /// Why it does not answer, where it does not.
+    pub unanswered: Option<String>,
 }
 
 impl ProxyView {
@@ -117,7 +139,38 @@ impl ProxyView {
             addresses.map_err(|source| ProxyError::Addresses { host: host.clone(), interface, source })?;
         let has_vips =
             proxies.vips.iter().all(|vip| addresses.iter().any(|address| address.network.ip() == vip.ip()));
-        Ok(Self { host: host.clone(), has_vips, servers: servers(socket).ok() })
+        let (servers, unanswered) = match servers(socket) {
+            Ok(servers) => (Some(servers), None),
+            Err(error) => (None, Some(error.cause())),
+        };
+        Ok(Self { host: host.clone(), has_vips, servers, unanswered })
+    }
+}
+
+#[cfg(test)]
+mod causes {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn why_haproxy_does_not_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("haproxy.sock");
+        let told = || {
+            let cause = servers(&socket).unwrap_err().cause();
+            cause.strip_prefix(&format!("{}: ", socket.display())).unwrap().to_owned()
+        };
+        assert_eq!(told(), "there is no such socket: HAProxy has not been started");
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert_eq!(told(), "it takes questions, but gives no answer within 2 s");
+        drop(listener);
+        assert_eq!(told(), "nobody listens there: HAProxy has ended");
+        // root is refused nothing.
+        let refused = StatsError::Socket { path: "x".into(), source: ErrorKind::PermissionDenied.into() };
+        assert_eq!(refused.cause(), "x: permission denied: run it as root");
+        let other = StatsError::Socket { path: "x".into(), source: io::Error::other("why") };
+        assert_eq!(other.cause(), "x: why");
     }
 }
 

@@ -1,10 +1,14 @@
 //! The command line as a user has it: what it prints, where, and its exit codes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use redis_ha::{DrillReport, Fault, Moment, ProxyView};
+use serde_json::{Value, json};
 
 const MESH: &str = include_str!("../../examples/ha-redis.toml");
 const SERVICE: &str = include_str!("../../examples/redis-ha.toml");
@@ -56,7 +60,12 @@ fn what_cannot_be_used_is_told_with_a_remedy() {
     let mut tell = |what: &str, args: &[&str]| {
         writeln!(told, "=== {what}\n{}", shown(&redis_ha(dir.path(), args))).unwrap();
     };
-    tell("a host that is no proxy", &["agent", "--host", "redis1"]);
+    for command in ["agent", "bootstrap", "status"] {
+        tell(&format!("{command} on a host that is no proxy"), &[command, "--host", "redis1"]);
+    }
+    tell("no directory to check", &["check", "nosuch"]);
+    tell("a file to check", &["check", "redis-ha.toml"]);
+    tell("a directory to check that was not rendered", &["check", "."]);
     tell("a tenant without a cluster", &["bootstrap", "--host", "proxy1", "--tenant", "nobody"]);
     tell("no fault of that name", &["drill", "master-tired"]);
     tell("no such lab", &["drill", "master-killed", "--name", "nosuchlab"]);
@@ -81,8 +90,14 @@ fn what_cannot_be_used_is_told_with_a_remedy() {
     tell("a certificate without its key", &["render", "--out", "out"]);
     fs::write(&file, SERVICE.replace("router_id = 51", "router_id = 0")).unwrap();
     tell("a fault in the file", &["render", "--out", "out"]);
+    fs::write(&file, "").unwrap();
+    tell("nothing in the file", &["render", "--out", "out"]);
+    fs::write(&file, SERVICE.replace("ha-redis.toml", "nosuch.toml")).unwrap();
+    tell("no topology", &["render", "--out", "out"]);
     fs::remove_file(&file).unwrap();
     tell("no file", &["render", "--out", "out"]);
+    fs::create_dir(&file).unwrap();
+    tell("a directory for a file", &["render", "--out", "out"]);
     insta::assert_snapshot!(told);
     assert!(!dir.path().join("out").exists(), "something was rendered");
 }
@@ -116,6 +131,28 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
         assert!(shown(&checked).contains(says), "{file}: {}", shown(&checked));
         fs::write(&path, good).unwrap();
     }
+}
+
+/// Copied by what does not keep modes, or by somebody whose mask is another.
+#[test]
+fn modes_that_are_not_those_of_render_are_found() {
+    let dir = example();
+    let rendered = redis_ha(dir.path(), &["render", "--out", "out"]);
+    assert!(rendered.status.success(), "{}", shown(&rendered));
+    for (path, mode) in [
+        ("proxies/proxy1/etc/redis-ha/secrets", 0o755),
+        ("proxies/proxy1/etc/redis-ha/secrets/service", 0o644),
+        ("proxies/proxy1/etc/redis-ha/haproxy.cfg", 0o620),
+        ("nodes/101/etc/redis-ha", 0o700),
+        ("nodes/101/etc/redis-ha/redis.conf", 0o600),
+        ("hosts/redis1/containers-lxc.sh", 0o644),
+    ] {
+        fs::set_permissions(dir.path().join("out").join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Notes are about this machine.
+    let told = shown(&redis_ha(dir.path(), &["check", "out"]));
+    let told: Vec<&str> = told.lines().filter(|line| !line.starts_with("note: ")).collect();
+    insta::assert_snapshot!(told.join("\n"));
 }
 
 /// The docs' one command for a proxy: all that our program reads there is in its place, and nobody else reads a secret.
@@ -153,4 +190,53 @@ fn a_proxys_tree_is_all_that_it_needs() {
         .output()
         .expect("diff");
     assert!(differ.status.success(), "{}", shown(&differ));
+}
+
+/// All keys of a document, at any depth.
+fn keys(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                found.insert(key.clone());
+                keys(value, found);
+            }
+        }
+        Value::Array(all) => all.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_json_is_documented() {
+    let dir = example();
+    let rendered = redis_ha(dir.path(), &["render", "--out", "out"]);
+    assert!(rendered.status.success(), "{}", shown(&rendered));
+    fs::remove_file(dir.path().join("out/hosts/redis1/containers-lxc.sh")).unwrap();
+    let checked = redis_ha(dir.path(), &["check", "out", "--format", "json"]);
+    let moment = Moment { at_ms: -1, who: String::new(), what: String::new() };
+    let drill = DrillReport {
+        fault: Fault::MasterKilled,
+        tenant: String::new(),
+        outage_ms: 0.0,
+        acknowledged: 0,
+        lost: 0,
+        errors: 0,
+        others_disturbed: Vec::new(),
+        failovers: 0,
+        timeline: vec![moment],
+        writes: Vec::new(),
+    };
+    let proxy =
+        ProxyView { host: "proxy1".parse().unwrap(), has_vips: true, servers: None, unanswered: None };
+    let mut all = BTreeSet::new();
+    for value in [serde_json::from_slice(&checked.stdout).unwrap(), json!(drill), json!(proxy)] {
+        keys(&value, &mut all);
+    }
+    assert!(all.contains("remedy") && all.contains("at_ms"), "{all:?}");
+    let docs = include_str!("../../docs/json.md").split_once("# redis-ha").unwrap().1;
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|key| !docs.contains(&format!("`{key}`")) && !docs.contains(&format!("`{key}[]`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, Secrets, Watch};
+use crate::systemd::Systemd;
 
 pub use answer::{AGENT_PORT, FALL, ListenError, Question, answer, check_lines, server_options};
 pub use haproxy::{HaproxyError, verdict_commands};
@@ -33,7 +34,7 @@ pub use watchdog::WATCHDOG;
 
 use cluster::ClusterWatch;
 use track::Track;
-use watchdog::{WORD, Watchdog};
+use watchdog::{PERIOD, WORD};
 
 /// Where the agent runs and what it has beside it.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ pub async fn agent(
         return Err(AgentError::NoProxy { host: host.clone(), proxies: proxies.join(", ") });
     }
     let mut track = Track::open(track_file)?;
-    let watchdog = Watchdog::open(notify_socket.as_deref());
+    let systemd = Systemd::open(notify_socket.as_deref());
     // Five missed advertisements are no longer a hiccup.
     let patience = config.proxies.profile.pace().advert * 5;
     let (push, pushed) = mpsc::unbounded_channel();
@@ -128,12 +129,13 @@ pub async fn agent(
     let mut is_alive = false;
     // A proxy that hears no tenant's Sentinels serves nobody: cut off, it must not come back with the VIP before it hears them again.
     let mut deaf: BTreeSet<TenantName> = BTreeSet::new();
-    let mut words = interval(WORD);
+    let mut words = interval(PERIOD);
     words.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut stop => break,
-            _ = words.tick() => watchdog.tell(),
+            // One that is lost is not missed: the next is near.
+            _ = words.tick() => drop(systemd.tell(WORD)),
             Some(result) = looked.recv() => {
                 is_alive = result.is_ok();
                 if track.tell(is_alive && !is_deaf(&clusters, &deaf))? {

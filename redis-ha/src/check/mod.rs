@@ -9,12 +9,13 @@ mod units;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::config::{Certificates, Config, Secrets};
-use crate::render::{RenderedFile, render};
+use crate::render::{RenderedFile, directories, render};
 
 pub use ours::consistent;
 
@@ -64,6 +65,14 @@ pub enum CheckError {
         #[source]
         source: io::Error,
     },
+    /// The directory is not one that `render` wrote.
+    #[error("{} is not what `redis-ha render` wrote: {found}", dir.display())]
+    NotRendered {
+        /// The directory.
+        dir: PathBuf,
+        /// What is there instead.
+        found: &'static str,
+    },
     /// A daemon's program cannot be run.
     #[error("cannot run `{program}`")]
     Program {
@@ -80,7 +89,7 @@ pub(crate) fn file(step: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
     move |source| CheckError::File { step, path, source }
 }
 
-/// Checks the files below `dir` as `render` wrote them.
+/// Checks the files below `dir` as `render` wrote them, and their modes.
 ///
 /// Each configuration is given to its daemon's own check, Redis' and Sentinels' to a daemon that is started on a throw-away copy
 /// without the network, units to systemd's, where this machine has it. Nothing of it touches what runs here.
@@ -98,11 +107,12 @@ pub fn check(
         let text = fs::read_to_string(path).map_err(file("read", path))?;
         report.findings.extend(ours::router_id(config, &text, &path.display().to_string()));
     }
-    for file in render(config, secrets, certificates) {
+    let files = render(config, secrets, certificates);
+    is_rendered(dir, &files)?;
+    for file in &files {
         let path = dir.join(file.relative());
-        let RenderedFile { text, .. } = &file;
-        match fs::read_to_string(&path) {
-            Ok(found) if found == *text => {}
+        match fs::read(&path) {
+            Ok(found) if found == file.text.as_bytes() => {}
             Ok(_) => {
                 report.findings.push(finding(&path, "rendered", "it is not what the service's file says"));
             }
@@ -112,9 +122,52 @@ pub fn check(
             }
             Err(source) => return Err(CheckError::File { step: "read", path, source }),
         }
-        programs::check(&file, &path, &mut report)?;
+        report.findings.extend(mode(&path, file.mode)?);
+        programs::check(file, &path, &mut report)?;
+    }
+    for (below, wanted) in directories(&files) {
+        let path = dir.join(below);
+        // Of what is not there, its files tell.
+        if path.is_dir() {
+            report.findings.extend(mode(&path, wanted)?);
+        }
     }
     Ok(report)
+}
+
+/// A directory that has none of the files is another one, and a finding a file would hide that.
+fn is_rendered(dir: &Path, files: &[RenderedFile]) -> Result<(), CheckError> {
+    let found = match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such directory",
+        Err(source) => return Err(file("read", dir)(source)),
+        Ok(metadata) if !metadata.is_dir() => "it is no directory",
+        Ok(_) if files.iter().any(|file| dir.join(file.relative()).exists()) => return Ok(()),
+        Ok(_) => "it has none of the service's files below nodes/, proxies/ and hosts/",
+    };
+    Err(CheckError::NotRendered { dir: dir.to_owned(), found })
+}
+
+/// Whether a file or directory has the mode that `render` gave it: what is copied from there has it too.
+fn mode(path: &Path, wanted: u32) -> Result<Option<Finding>, CheckError> {
+    let found = fs::metadata(path).map_err(file("read", path))?.permissions().mode() & 0o7777;
+    if found == wanted {
+        return Ok(None);
+    }
+    let what = match (found & !wanted, wanted & !found) {
+        (0, _) => "who needs it cannot use it",
+        (more, _) if more & 0o044 != 0 => "others may read it",
+        (more, _) if more & 0o022 != 0 => "others may write it",
+        _ => "others may do what they are not to",
+    };
+    Ok(Some(Finding {
+        check: "mode",
+        object: path.display().to_string(),
+        problem: format!("its mode is {found:04o}, and `render` made it {wanted:04o}: {what}"),
+        remedy: format!(
+            "chmod {wanted:04o} {}; copy what is rendered with its modes, by `cp -r --preserve=mode` or `rsync -a`",
+            path.display()
+        ),
+    }))
 }
 
 fn finding(path: &Path, check: &'static str, problem: &str) -> Finding {

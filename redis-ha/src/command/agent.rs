@@ -32,11 +32,9 @@ pub(crate) struct Options {
 pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failure> {
     let Options { host, haproxy_socket, track_file, no_gate, notify_socket } = options;
     let config = Config::read(&global.config)?;
+    // First: on another machine there are no secrets either, and that is not what is wrong.
+    let host = super::this_proxy(&config, host)?;
     let secrets = Secrets::read(&config)?;
-    let host = match host {
-        Some(host) => host,
-        None => super::this_host()?,
-    };
     let failed = |source| Failure::Signal { source };
     let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;

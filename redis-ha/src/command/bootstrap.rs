@@ -28,11 +28,9 @@ pub(crate) struct Options {
 pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failure> {
     let Options { host, tenant, force, timeout } = options;
     let config = Config::read(&global.config)?;
+    // First: on another machine there are no secrets either, and that is not what is wrong.
+    let host = super::this_proxy(&config, host)?;
     let secrets = Secrets::read(&config)?;
-    let host = match host {
-        Some(host) => host,
-        None => super::this_host()?,
-    };
     if let Some(tenant) = &tenant
         && config.cluster(tenant).is_none()
     {

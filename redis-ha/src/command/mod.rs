@@ -13,6 +13,7 @@ pub(crate) mod status;
 use std::io::Write;
 
 use ovs_mesh::HostName;
+use redis_ha::Config;
 
 use crate::Failure;
 
@@ -22,8 +23,16 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Failure::Print { source })
 }
 
-/// The host that this machine is, by its own name.
-fn this_host() -> Result<HostName, Failure> {
-    let text = gethostname::gethostname().to_string_lossy().into_owned();
-    text.parse().map_err(|source| Failure::HostName { text, source })
+/// The proxy that this machine is: as it is told, or by its own name.
+fn this_proxy(config: &Config, told: Option<HostName>) -> Result<HostName, Failure> {
+    let name = match told {
+        Some(host) => host.to_string(),
+        None => gethostname::gethostname().to_string_lossy().into_owned(),
+    };
+    let hosts = &config.proxies.hosts;
+    let found = hosts.iter().find(|host| host.as_str() == name).cloned();
+    found.ok_or_else(|| Failure::NoProxy {
+        name,
+        proxies: hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(" and "),
+    })
 }

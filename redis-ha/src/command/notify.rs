@@ -90,6 +90,9 @@ struct Options {
     /// The log daemon's socket
     #[arg(long, global = true, value_name = "FILE", default_value = "/dev/log")]
     log_socket: PathBuf,
+    /// Where systemd listens
+    #[arg(long, global = true, hide = true, env = "NOTIFY_SOCKET")]
+    notify_socket: Option<PathBuf>,
 }
 
 fn named_address(text: &str) -> Result<(String, Ipv4Addr), String> {
@@ -130,6 +133,7 @@ impl Options {
             reconcile: self.reconcile,
             has_local_addresses: !self.no_local_check,
             log_socket: self.log_socket,
+            notify_socket: self.notify_socket,
         }
     }
 }

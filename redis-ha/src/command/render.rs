@@ -1,13 +1,12 @@
 //! `redis-ha render`.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use redis_ha::{Certificates, Config, RenderedFile, Secrets, render};
+use redis_ha::{Certificates, Config, RenderedFile, Secrets, directories, render};
 
 use super::print;
 use crate::{Exit, Failure, Global};
@@ -28,19 +27,23 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     let certificates = Certificates::read(&config)?;
     let mut text = String::new();
     let files = render(&config, &secrets, &certificates);
-    let of_others = files.iter().filter(|file| file.mode & 0o077 != 0);
-    let others =
-        of_others.flat_map(|file| parents(&options.out, &options.out.join(file.relative()))).collect();
     ignored(&options.out).map_err(|source| Failure::File {
         step: "write",
         path: options.out.join(IGNORE),
         source,
     })?;
+    for (dir, mode) in directories(&files) {
+        let path = options.out.join(dir);
+        directory(&path, mode).map_err(|source| Failure::File { step: "make", path, source })?;
+    }
     for file in &files {
         let RenderedFile { text: content, mode, .. } = file;
         let path = options.out.join(file.relative());
-        let written = directories(&options.out, &path, &others).and_then(|()| write(&path, content, *mode));
-        written.map_err(|source| Failure::File { step: "write", path: path.clone(), source })?;
+        write(&path, content, *mode).map_err(|source| Failure::File {
+            step: "write",
+            path: path.clone(),
+            source,
+        })?;
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{}", path.display());
     }
@@ -55,20 +58,10 @@ fn ignored(out: &Path) -> std::io::Result<()> {
     if path.try_exists()? { Ok(()) } else { fs::write(path, "*\n") }
 }
 
-/// The directories above a file, below that of all.
-fn parents(out: &Path, path: &Path) -> Vec<PathBuf> {
-    path.ancestors().skip(1).take_while(|dir| *dir != out).map(Path::to_owned).collect()
-}
-
-/// Makes those above a file, as they are to be where they are copied to, whatever the mask: a daemon that is not root must come
-/// to its files, and nobody to where all are root's alone.
-fn directories(out: &Path, path: &Path, others: &BTreeSet<PathBuf>) -> std::io::Result<()> {
-    for dir in parents(out, path).into_iter().rev() {
-        let mode = if others.contains(&dir) { 0o755 } else { 0o700 };
-        fs::DirBuilder::new().recursive(true).mode(mode).create(&dir)?;
-        fs::set_permissions(&dir, fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
+/// Makes one as it is to be where it is copied to, whatever the mask.
+fn directory(path: &Path, mode: u32) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Never readable by others, not for a moment, where it is not to be.

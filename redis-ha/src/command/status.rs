@@ -31,8 +31,9 @@ pub(crate) struct Status {
 
 pub(crate) async fn run(global: &Global, options: Status) -> Result<Exit, Failure> {
     let config = Config::read(&global.config)?;
+    // First: on another machine there are no secrets either, and that is not what is wrong.
+    let host = super::this_proxy(&config, options.host)?;
     let secrets = Secrets::read(&config)?;
-    let host = options.host.map_or_else(super::this_host, Ok)?;
     let socket = options.haproxy_socket.unwrap_or_else(|| Layout::default().haproxy_socket());
     let links = Links::open().map_err(|source| Failure::Links { source })?;
     let proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
@@ -150,7 +151,8 @@ fn text(clusters: &[ClusterView], proxies: &[ProxyView], led: Option<&[HostName]
         let vips = if proxy.has_vips { "has the VIPs" } else { "stands by" };
         let _ = write!(text, "{} {vips}", proxy.host);
         if proxy.servers.is_none() {
-            text.push_str(", HAProxy does NOT ANSWER\n");
+            let why = proxy.unanswered.as_deref().unwrap_or_default();
+            let _ = writeln!(text, ", HAProxy does NOT ANSWER: {why}");
             continue;
         }
         for cluster in clusters {

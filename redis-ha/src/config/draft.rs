@@ -14,6 +14,9 @@ use super::{Bytes, Eviction, Persistence, Profile};
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
+const CLUSTERS: &str =
+    "a `[[cluster]]` with `tenant`, `listen`, `max_memory` and `password_file` for every tenant with a Redis";
+
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) mesh: Option<At<String>>,
@@ -64,16 +67,22 @@ pub(super) fn read(text: &str) -> (Draft, Vec<Fault>) {
 
 fn service(reader: &mut Reader, top: &Fields<'_>) -> Draft {
     reader.known(top, &["mesh", "secret_file", "proxy", "cluster", "host_memory"]);
-    let proxies = reader.required(top, "proxy").and_then(|value| {
+    let wanted = [
+        ("mesh", "mesh", "`mesh = \"mesh.toml\"`, the topology's file"),
+        ("secret_file", "secret_file", "`secret_file = \"secrets/service\"`, the operator's secret"),
+        ("proxy", "[proxy]", "`[proxy]` with `hosts`, `interface`, `vips` and `router_id`"),
+        ("cluster", "[[cluster]]", CLUSTERS),
+    ];
+    lacking(reader, top, "the service's file", &wanted);
+    let proxies = top.get("proxy").and_then(|value| {
         let fields = reader.table(value, "[proxy]")?;
         Some(proxies(reader, &fields))
     });
-    if top.get("cluster").is_none() {
-        reader.faults.push(Fault::new(
-            0..0,
-            "the service's file has no [[cluster]]",
-            "add a `[[cluster]]` with `tenant`, `listen`, `max_memory` and `password_file` for every tenant with a Redis",
-        ));
+    if let Some(value) = top.get("cluster")
+        && matches!(value.get_ref(), DeValue::Array(array) if array.is_empty())
+    {
+        let accepted = format!("write {CLUSTERS}");
+        reader.faults.push(Fault::new(value.span(), "the service has no cluster", accepted));
     }
     Draft {
         mesh: text_of(reader, top, "mesh"),
@@ -87,9 +96,31 @@ fn service(reader: &mut Reader, top: &Fields<'_>) -> Draft {
     }
 }
 
+/// What of these a table lacks is one fault: key, how it is called, and what would do.
+fn lacking(reader: &mut Reader, fields: &Fields<'_>, what: &str, wanted: &[(&str, &str, &str)]) {
+    let missing: Vec<_> = wanted.iter().filter(|(key, ..)| fields.get(key).is_none()).collect();
+    let all = |each: fn(&(&str, &str, &str)) -> String, between: &str| {
+        missing.iter().map(|wanted| each(wanted)).collect::<Vec<_>>().join(between)
+    };
+    if !missing.is_empty() {
+        reader.faults.push(Fault::new(
+            fields.span(),
+            format!("{what} has no {}", all(|(_, name, _)| format!("`{name}`"), ", ")),
+            format!("add {}", all(|(_, _, accepted)| (*accepted).to_owned(), "; ")),
+        ));
+    }
+}
+
 fn proxies(reader: &mut Reader, fields: &Fields<'_>) -> ProxiesDraft {
     reader.known(fields, &["hosts", "interface", "vips", "router_id", "profile", "aws"]);
-    let router_id = reader.required(fields, "router_id").and_then(|value| {
+    let wanted = [
+        ("hosts", "hosts", "`hosts = [\"proxy1\", \"proxy2\"]`"),
+        ("interface", "interface", "`interface = \"eth0\"`"),
+        ("vips", "vips", "`vips = [\"10.0.1.100/24\"]`"),
+        ("router_id", "router_id", "`router_id = 51`"),
+    ];
+    lacking(reader, fields, "[proxy]", &wanted);
+    let router_id = fields.get("router_id").and_then(|value| {
         let at = reader.integer(value, "router_id", "51")?;
         let id = u8::try_from(at.value).ok().filter(|id| *id > 0);
         if id.is_none() {
@@ -102,12 +133,12 @@ fn proxies(reader: &mut Reader, fields: &Fields<'_>) -> ProxiesDraft {
         id.map(|value| At { value, span: at.span })
     });
     ProxiesDraft {
-        hosts: reader.required(fields, "hosts").and_then(|value| {
+        hosts: fields.get("hosts").and_then(|value| {
             let wanted = "an array of two host names, as [\"proxy1\", \"proxy2\"]";
             list(reader, value, "hosts", wanted, |reader, entry| reader.parsed(entry, "a host"))
         }),
         interface: text_of(reader, fields, "interface"),
-        vips: reader.required(fields, "vips").and_then(|value| {
+        vips: fields.get("vips").and_then(|value| {
             let wanted = "an array of addresses with prefix lengths, as [\"10.0.1.100/24\"]";
             list(reader, value, "vips", wanted, |reader, entry| reader.parsed(entry, "a VIP"))
         }),
@@ -158,6 +189,13 @@ fn cluster(reader: &mut Reader, fields: &Fields<'_>) -> ClusterDraft {
         "tls",
     ];
     reader.known(fields, &known);
+    let wanted = [
+        ("tenant", "tenant", "`tenant = \"acme\"`"),
+        ("listen", "listen", "`listen = \"10.0.1.100:6379\"`"),
+        ("max_memory", "max_memory", "`max_memory = \"512MiB\"`"),
+        ("password_file", "password_file", "`password_file = \"secrets/acme\"`"),
+    ];
+    lacking(reader, fields, "a cluster", &wanted);
     let evictions = Eviction::ALL.map(|eviction| (eviction.as_str(), eviction));
     let persistences = [("none", Persistence::None), ("rdb", Persistence::Rdb), ("aof", Persistence::Aof)];
     let optional = |reader: &mut Reader, key| {
@@ -165,16 +203,16 @@ fn cluster(reader: &mut Reader, fields: &Fields<'_>) -> ClusterDraft {
         Some(At { value: text.value.to_owned(), span: text.span })
     };
     ClusterDraft {
-        tenant: reader.required(fields, "tenant").and_then(|value| reader.parsed(value, "tenant")),
+        tenant: fields.get("tenant").and_then(|value| reader.parsed(value, "tenant")),
         nodes: fields.get("nodes").and_then(|value| {
             let wanted = "an array of containers' ids, as [\"101\", \"102\", \"103\"]";
             list(reader, value, "nodes", wanted, |reader, entry| reader.parsed(entry, "a node"))
         }),
-        listen: reader
-            .required(fields, "listen")
+        listen: fields
+            .get("listen")
             .and_then(|value| explained(reader, value, "listen", "a VIP and a port, as \"10.0.1.100:6379\"")),
-        max_memory: reader
-            .required(fields, "max_memory")
+        max_memory: fields
+            .get("max_memory")
             .and_then(|value| explained(reader, value, "max_memory", Bytes::ACCEPTED)),
         eviction: fields
             .get("eviction")
@@ -221,8 +259,7 @@ fn profile(reader: &mut Reader, fields: &Fields<'_>) -> Profile {
 }
 
 fn text_of(reader: &mut Reader, fields: &Fields<'_>, key: &'static str) -> Option<At<String>> {
-    let value = reader.required(fields, key)?;
-    let text = reader.string(value, key)?;
+    let text = reader.string(fields.get(key)?, key)?;
     if text.value.is_empty() {
         reader.faults.push(Fault::new(text.span, format!("{key} is empty"), "a text that is not"));
         return None;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
-use ovs_mesh::file::FileError;
+use ovs_mesh::file::{Fault, FileError};
 use ovs_mesh::{Container, Ctid, HostName, NetnsName, TenantName, Topology, TopologyError, gateway_netns};
 
 use crate::aws::{InterfaceId, Region, RouteTableId};
@@ -36,7 +36,7 @@ pub const OPERATOR_USER: &str = "operator";
 /// Why a service's file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file cannot be read.
+    /// The service's file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file.
@@ -235,18 +235,28 @@ pub struct Config {
 impl Config {
     /// Reads the service's file and the topology file that it names; paths in it are relative to its directory.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })
-        };
-        let text = read(path)?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let dir = path.parent().unwrap_or(Path::new(""));
-        let (draft, faults) = draft::read(&text);
-        let Some(mesh) = draft.mesh.as_ref().map(|mesh| dir.join(&mesh.value)) else {
+        let (draft, mut faults) = draft::read(&text);
+        let Some((mesh, span)) = draft.mesh.as_ref().map(|mesh| (dir.join(&mesh.value), mesh.span.clone()))
+        else {
             return Err(FileError::new(path, &text, faults).into());
         };
+        let topology = match std::fs::read_to_string(&mesh) {
+            Ok(topology) => topology,
+            Err(error) => {
+                // The place that names it is where it is mended, as a rule.
+                faults.push(Fault::new(
+                    span,
+                    format!("cannot read the topology file {}: {error}", mesh.display()),
+                    "name the topology file that the hosts have, relative to this file's directory, or absolute",
+                ));
+                return Err(FileError::new(path, &text, faults).into());
+            }
+        };
         let topology =
-            Topology::parse(&read(&mesh)?, &mesh).map_err(|source| ConfigError::Topology { source })?;
+            Topology::parse(&topology, &mesh).map_err(|source| ConfigError::Topology { source })?;
         Ok(check::check(draft, faults, topology, dir)
             .map_err(|faults| FileError::new(path, &text, faults))?)
     }

@@ -57,6 +57,20 @@ max_memory = "256MiB"
 password_file = "secrets/acme"
 "#;
 
+const PROXY: &str = r#"[proxy]
+hosts = ["p1", "p2"]
+interface = "eth0"
+vips = ["10.0.1.100/24"]
+router_id = 51"#;
+
+const CLUSTER: &str = r#"[[cluster]]
+tenant = "acme"
+nodes = ["101", "102", "103"]
+listen = "10.0.1.100:6379"
+max_memory = "256MiB"
+password_file = "secrets/acme"
+"#;
+
 fn parse(text: &str) -> Result<Config, FileError> {
     Config::parse(text, Path::new("/etc/redis-ha/redis-ha.toml"), MESH.parse().unwrap())
 }
@@ -127,6 +141,16 @@ fn each_fault_is_told_with_its_place() {
         (r#"host_memory = { r1 = "16GiB" }"#, r#"host_memory = { r9 = "16GiB" }"#),
         ("router_id = 51", "router_id = = 51"),
         (r#"secret_file = "secrets/service""#, r#"secret_file = """#),
+        (GOOD, ""),
+        (GOOD, "# nothing yet\n\n"),
+        (PROXY, ""),
+        (PROXY, "[proxy]"),
+        (PROXY, "[proxy]\nhosts = [\"p1\", \"p2\"]\nvips = [\"10.0.1.100/24\"]"),
+        (PROXY, "[[proxy]]"),
+        (CLUSTER, ""),
+        (CLUSTER, "[[cluster]]"),
+        (CLUSTER, &CLUSTER.replace("[[cluster]]", "[cluster]")),
+        (GOOD, &format!("cluster = []\n{}", GOOD.replace(CLUSTER, ""))),
     ];
     let mut told = String::new();
     for (from, to) in table {
@@ -139,6 +163,31 @@ fn each_fault_is_told_with_its_place() {
         }
     }
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn a_topology_that_cannot_be_read_is_a_fault_where_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("redis-ha.toml");
+    let mesh = dir.path().join("mesh.toml");
+    let told = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        match Config::read(&file).unwrap_err() {
+            ConfigError::File(error) => error.to_string().replace(&dir.path().display().to_string(), "DIR"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut all = vec![told(GOOD), told(&GOOD.replace("router_id = 51", "router_id = 0"))];
+    std::fs::create_dir(&mesh).unwrap();
+    all.push(told(GOOD));
+    std::fs::remove_dir(&mesh).unwrap();
+    std::fs::write(&mesh, [0xff, 0xfe]).unwrap();
+    all.push(told(GOOD));
+    all.push(told(""));
+    insta::assert_snapshot!(all.join("\n\n=====\n"));
+    std::fs::write(&mesh, MESH).unwrap();
+    std::fs::write(&file, GOOD).unwrap();
+    assert!(Config::read(&file).is_ok());
 }
 
 #[test]

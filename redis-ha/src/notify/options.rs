@@ -69,6 +69,8 @@ pub struct NotifyOptions {
     pub has_local_addresses: bool,
     /// The log daemon's socket.
     pub log_socket: PathBuf,
+    /// Where systemd listens for the word that the FIFO is read (`NOTIFY_SOCKET`, `sd_notify`(3)).
+    pub notify_socket: Option<PathBuf>,
 }
 
 impl NotifyOptions {

@@ -19,6 +19,8 @@ use crate::chain::Chain;
 
 /// How often this machine's addresses and the FIFO's file are looked at.
 const WATCH: Duration = Duration::from_secs(1);
+/// How long systemd may take to hear that the FIFO is read. Without that word it takes the start for a failed one.
+const READY: Duration = Duration::from_secs(5);
 /// How many lines wait for the deciding thread; more wait in the FIFO.
 const QUEUE: usize = 64;
 
@@ -77,6 +79,10 @@ pub fn serve(
     spawn("ec2", Box::new(move || carry_out(vpc, &addresses, &work, &sender)))?;
     let pace = Pace::new(options.deadline, options.reconcile);
     log.log(Level::Info, &format!("reads {}", options.fifo.display()));
+    // keepalived starts after this: what it says first is heard.
+    if !crate::systemd::Systemd::open_patient(options.notify_socket.as_deref(), READY).tell("READY=1") {
+        log.log(Level::Warning, "cannot tell systemd that the FIFO is read");
+    }
     Daemon {
         coordinator: Coordinator::new(subjects.len(), pace),
         said: vec![None; subjects.len()],
@@ -178,6 +184,7 @@ impl Daemon<'_> {
                 self.asked = Some(order.subject);
                 orders.send(order).map_err(|_| ServeError::Ended)?;
             }
+            self.log.settle();
             let watches = self.has_local_addresses.then_some(watch);
             let wake = self.coordinator.wake_at().into_iter().chain(watches).min();
             let wait = wake.map_or(WATCH, |at| at.saturating_duration_since(now));

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use ovs_mesh::{Ctid, HostName};
 
-use super::{Place, RenderedFile, head};
+use super::{Place, RenderedFile, head, sysctl};
 use crate::config::{Bytes, Cluster, Config, Node};
 
 /// The first container to start at boot has this order, all others the same: none waits for another.
@@ -72,6 +72,7 @@ pub(super) fn files(config: &Config) -> Vec<RenderedFile> {
             ),
             lxc,
             hook,
+            sysctl::host(host),
         ]
     };
     by_host.into_iter().flat_map(scripts).collect()
@@ -91,6 +92,7 @@ fn script(
          # units are disabled; the container's are started here.\nset -eu\n",
     );
     text.push_str(template);
+    text.push_str(&sysctl::install(host));
     for (cluster, node) in nodes {
         // Writing into a string cannot fail.
         let _ = write!(text, "\n# tenant {}\n{}", cluster.tenant, commands(cluster, *node));

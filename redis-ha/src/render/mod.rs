@@ -6,10 +6,12 @@ mod keepalived;
 mod own;
 mod redis;
 mod sentinel;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 mod units;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ovs_mesh::{Ctid, HostName, TenantName};
@@ -110,6 +112,22 @@ impl RenderedFile {
     }
 }
 
+/// The directories above files, below that of all, with their modes: a daemon that is not root must come to its files, and nobody to
+/// where all are root's alone. Those above come first.
+pub fn directories(files: &[RenderedFile]) -> BTreeMap<PathBuf, u32> {
+    let mut modes = BTreeMap::new();
+    for file in files {
+        let relative = file.relative();
+        for dir in relative.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()) {
+            let mode = modes.entry(dir.to_owned()).or_insert(0o700);
+            if file.mode & 0o077 != 0 {
+                *mode = 0o755;
+            }
+        }
+    }
+    modes
+}
+
 /// All files of the service.
 pub fn render(config: &Config, secrets: &Secrets, certificates: &Certificates) -> Vec<RenderedFile> {
     let layout = Layout::default();
@@ -150,6 +168,7 @@ fn node_files(
         unit("redis-ha-redis.service", units::redis(cluster, layout)),
         unit("redis-ha-sentinel.service", units::sentinel(layout)),
         file("/etc/network/interfaces".into(), containers::interfaces(config, cluster, node), 0o644),
+        file(sysctl::PATH.into(), sysctl::node(), 0o644),
     ]
 }
 
@@ -170,8 +189,9 @@ fn proxy_files(
         file(layout.conf.join("haproxy.cfg"), haproxy_cfg(config, secrets, proxy, layout), 0o600),
         file(layout.conf.join("keepalived.conf"), keepalived_conf(config, proxy, layout), 0o644),
         unit("redis-ha-haproxy.service", units::haproxy(layout)),
-        unit("redis-ha-keepalived.service", units::keepalived(layout)),
+        unit("redis-ha-keepalived.service", units::keepalived(config, layout)),
         unit("redis-ha-agent.service", units::agent(proxy, layout)),
+        file(sysctl::PROXY_PATH.into(), sysctl::proxy(), 0o644),
     ];
     files.extend(
         own::files(config, secrets, layout).into_iter().map(|(path, text, mode)| file(path, text, mode)),

@@ -54,6 +54,7 @@ fn the_other_ways() {
         "haproxy.cfg",
         "keepalived.conf",
         "redis-ha-notify.service",
+        "redis-ha-keepalived.service",
         "acme.pem",
     ];
     let places = [

@@ -150,7 +150,7 @@ WantedBy=multi-user.target
     text
 }
 
-pub(super) fn keepalived(layout: &Layout) -> String {
+pub(super) fn keepalived(config: &Config, layout: &Layout) -> String {
     let mut text = head("systemd unit of a proxy's keepalived");
     // Writing into a string cannot fail.
     let _ = write!(
@@ -160,7 +160,7 @@ pub(super) fn keepalived(layout: &Layout) -> String {
 StartLimitIntervalSec=0
 Description=keepalived for the VIPs of the tenants' Redis
 After=network.target redis-ha-agent.service
-Wants=redis-ha-agent.service
+Wants=redis-ha-agent.service{notify}
 
 [Service]
 RuntimeDirectory=redis-ha
@@ -174,6 +174,8 @@ RestartSec=0.2
 [Install]
 WantedBy=multi-user.target
 ",
+        // Wanted, so that it is started along, and first, by whatever starts this.
+        notify = if config.proxies.aws.is_some() { " redis-ha-notify.service" } else { "" },
         conf = layout.conf.join("keepalived.conf").display(),
     );
     text
@@ -263,8 +265,11 @@ StartLimitIntervalSec=0
 Description=Moves the VIPs in the VPC to the proxy that keepalived chose
 After=network-online.target
 Wants=network-online.target
+# keepalived's first word finds a reader: it is started once this has made the FIFO.
+Before=redis-ha-keepalived.service
 
 [Service]
+Type=notify
 RuntimeDirectory=redis-ha
 RuntimeDirectoryPreserve=yes
 ExecStart=/usr/local/bin/redis-ha notify {options}

@@ -62,11 +62,12 @@ WantedBy=multi-user.target
 
 const NOTIFY_UNIT: &str = "[Unit]
 Description=redis-ha notify: the VIP follows keepalived's master
-Before=keepalived.service
+Before=redis-ha-keepalived.service
 After=network-online.target
 Wants=network-online.target
 
 [Service]
+Type=notify
 ExecStart=/usr/local/bin/redis-ha notify ARGUMENTS
 RuntimeDirectory=redis-ha
 RuntimeDirectoryPreserve=yes

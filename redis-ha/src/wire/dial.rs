@@ -16,7 +16,7 @@ use super::resp::{Reply, Request, RespError};
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The tenant's namespace cannot be used.
-    #[error("cannot enter the tenant's network")]
+    #[error("cannot enter the tenant's network, which `ovsmesh sync` makes")]
     Netns {
         /// Why.
         #[source]

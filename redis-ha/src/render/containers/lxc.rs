@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ovs_mesh::{HostName, PortName};
 
-use super::super::{Place, RenderedFile, head};
+use super::super::{Place, RenderedFile, head, sysctl};
 use super::container_memory;
 use crate::config::{Cluster, Config, Node};
 
@@ -45,6 +45,7 @@ pub(super) fn files(host: &HostName, nodes: &[(&Cluster, Node<'_>)], config: &Co
          # file system: Debian 12 with ifupdown, redis-server and redis-sentinel, whose own units are masked.\n",
     );
     text.push_str(TEMPLATE);
+    text.push_str(&sysctl::install(host));
     // Writing into a string cannot fail.
     let _ = writeln!(text, "install -D -m 755 hosts/{host}/ovsmesh-lxc /usr/local/sbin/ovsmesh-lxc");
     for (cluster, node) in nodes {

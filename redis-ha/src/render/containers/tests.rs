@@ -19,8 +19,13 @@ impl Host {
         fs::create_dir(host.path().join("conf")).unwrap();
         host.program("uname", &format!("echo {kernel}"));
         host.program("tar", "cat > /dev/null");
+        // What would write into this machine's own.
+        for name in ["mkdir", "cp", "chmod"] {
+            host.program(name, "");
+        }
         let dir = host.path().display();
         let told = format!("echo \"${{0##*/}} $*\" >> {dir}/told");
+        host.program("sysctl", &format!("{told}\nexit 255"));
         host.program(
             "vzctl",
             &format!("{told}\n[ \"$1\" != status ] || echo CTID $2 deleted unmounted down"),
@@ -89,6 +94,12 @@ fn openvz_6s_kernel_gets_no_template_that_it_cannot_start() {
     assert!(stderr.contains("TEMPLATE=… must name a template"), "{stderr}");
     let output = host.run(MESH, "6", Some("ours"));
     assert!(output.status.success(), "{output:?}");
+    // Where the kernel's settings cannot be made, that is told, and containers are all the same.
+    assert!(host.told().starts_with("sysctl -q -p /etc/sysctl.d/60-redis-ha.conf\n"), "{}", host.told());
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("not all of /etc/sysctl.d/60-redis-ha.conf could be set")
+    );
     assert!(
         host.told().contains("vzctl create 101 --ostemplate ours --hostname acme-101\n"),
         "{}",
