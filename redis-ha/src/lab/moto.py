@@ -1,11 +1,14 @@
 """moto's server as a lab's EC2, where an address that is assigned leaves the interface that had it, as in EC2."""
 
+from itertools import count
+
+from moto.ec2.models import elastic_network_interfaces as interfaces
 from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
-from moto.moto_api._internal import mock_random
 from moto.server import main
 
-# One that is started again gives what is made again its old names, which all notifiers have.
-mock_random.seed(7)
+# One that is started again gives interfaces that are made again their old names, which all notifiers have, whoever asks it meanwhile.
+numbers = count(1)
+interfaces.random_eni_id = lambda: f"eni-{next(numbers):017x}"
 
 assign = NetworkInterfaceBackend.assign_private_ip_addresses
 
