@@ -163,9 +163,14 @@ async fn containers_of_the_rendered_script_are_a_cluster() {
     let told = machines.wait("proxy1", &bootstrap);
     assert!(told.contains("acme: 101 is the master, with all replicas"), "{told}");
 
-    // What dies comes back by its unit, as nobody's replica, and the Sentinels make a master again.
+    // A master that is restarted at once comes back as nobody's replica, and another is there. No agent has told the Sentinels to ask
+    // more often than they do of themselves.
+    machines.done("redis1", "lxc-attach -n 101 --clear-env -- /bin/systemctl restart redis-ha-redis");
+    let told = machines.wait("proxy1", &bootstrap);
+    assert!(told.contains("is already the master, with all replicas"), "{told}");
+    assert!(!told.contains("101 is already"), "{told}");
+    // What dies is started again.
     machines.done("redis1", "lxc-attach -n 101 --clear-env -- /bin/systemctl kill -s KILL redis-ha-redis");
-    machines.wait("redis1", "lxc-attach -n 101 --clear-env -- /bin/systemctl is-active redis-ha-redis");
     let told = machines.wait("proxy1", &bootstrap);
     assert!(told.contains("is already the master, with all replicas"), "{told}");
 
