@@ -52,7 +52,8 @@ pub struct Pace {
     pub watch: Watch,
     /// How often the active proxy says that it lives (VRRP's advertisement interval).
     pub advert: Duration,
-    /// How long a Redis that ended stays down before it is started again: longer than Sentinel needs to see it.
+    /// How long a Redis that ended stays down before it is started again: longer than Sentinels need to see it and to vote, by their own
+    /// inner periods too.
     pub restart: Duration,
 }
 
@@ -89,7 +90,7 @@ impl Profile {
                 ]),
                 watch: Watch::Agent { poll: ms(50), freshness: ms(500), check: ms(100) },
                 advert: ms(100),
-                restart: ms(2000),
+                restart: ms(4000),
             },
             Self::Calm => Pace {
                 down_after: ms(3000),

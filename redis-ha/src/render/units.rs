@@ -34,6 +34,22 @@ PrivateTmp=yes
 ";
 
 pub(super) fn redis(cluster: &Cluster, layout: &Layout) -> String {
+    let away = cluster.profile.pace().restart.as_secs_f64();
+    let (wait, restart) = if cluster.starts_as_replica() {
+        let wait = format!(
+            "\
+# Away for longer than the Sentinels need to see it and to vote: they replace a master that ended, or was restarted by hand. One that
+# is back before, as nobody's replica, they find by its INFO alone: after twenty seconds unless an agent has told them to ask more often,
+# and then no replica has heard from a master recently enough for them to promote it.
+ExecStartPre=/bin/sleep {away}"
+        );
+        (wait, 0.1)
+    } else {
+        (
+            "# Away for longer than the Sentinels need to see it (RestartSec): they replace it.".to_owned(),
+            away,
+        )
+    };
     let mut text = head("systemd unit of a node's Redis");
     // Writing into a string cannot fail.
     let _ = write!(
@@ -53,11 +69,11 @@ StateDirectory=redis-ha/redis
 StateDirectoryMode=0700
 # The file holds a password, and whoever copied it here may not have known who redis is. (+: as root.)
 ExecStartPre=+/bin/chgrp redis {conf}
+{wait}
 {why}
 ExecStart=/usr/bin/redis-server {conf}{replica}
 LimitNOFILE=65536
 OOMScoreAdjust=-600
-# Longer than the Sentinels need to see that it is gone: they replace it, and it comes back as a replica.
 Restart=always
 RestartSec={restart}
 TimeoutStopSec=15
@@ -75,7 +91,6 @@ WantedBy=multi-user.target
         } else {
             "# As the article has it: an old master comes back as a master, until the Sentinels demote it. To compare with."
         },
-        restart = cluster.profile.pace().restart.as_secs_f64(),
     );
     text
 }
