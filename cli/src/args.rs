@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 done or converged, 1 failure, 2 usage or topology, 3 drift \
 (--dry-run, status), degraded or not proved (verify), 4 isolation breach (verify), 5 OVSDB unreachable or protocol error, \
-6 committed but not applied in time, 130 or 143 SIGINT or SIGTERM ended it (lab up).";
+6 committed but not applied in time, 129, 130 or 143 SIGHUP, SIGINT or SIGTERM ended it (lab up).";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -7,7 +7,6 @@ mod command;
 mod failure;
 mod output;
 mod progress;
-mod signals;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,6 +17,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use args::{Args, Command, Format, Lab, LabCommand};
 use failure::Failure;
+use ovsmesh_lab::EndSignal;
 
 /// The exit codes of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +36,22 @@ enum Exit {
     Ovsdb = 5,
     /// Committed, but not applied in time.
     NotApplied = 6,
-    /// Ended by `SIGINT`, as shells tell it.
+    /// Ended by `SIGHUP`, as shells tell it.
+    HungUp = 129,
+    /// Ended by `SIGINT`.
     Interrupted = 130,
     /// Ended by `SIGTERM`.
     Terminated = 143,
+}
+
+impl From<EndSignal> for Exit {
+    fn from(signal: EndSignal) -> Self {
+        match signal {
+            EndSignal::Hangup => Self::HungUp,
+            EndSignal::Interrupt => Self::Interrupted,
+            EndSignal::Terminate => Self::Terminated,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -50,7 +62,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(source) => return report(&Failure::Runtime { source }),
     };
-    match runtime.block_on(run(args, is_db_given)) {
+    let ended = runtime.block_on(run(args, is_db_given));
+    // What still runs on a thread, a call that hangs say, does not keep from telling how it ended.
+    runtime.shutdown_background();
+    match ended {
         Ok(Outcome::Exit(exit)) => ExitCode::from(exit as u8),
         Ok(Outcome::Command(code)) => ExitCode::from(code),
         Err(failure) => report(&failure),
@@ -113,6 +128,6 @@ fn verifies(command: &Command) -> bool {
 
 /// Prints the chain of causes once, and what to do.
 fn report(failure: &Failure) -> ExitCode {
-    anstream::eprintln!("{}", failure.text());
+    progress::say(&failure.text());
     ExitCode::from(failure.exit() as u8)
 }

@@ -1,5 +1,7 @@
 //! A bar on a terminal, nothing elsewhere.
 
+use std::io::Write;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows how far a job is.
@@ -14,11 +16,22 @@ impl Bar {
         Self(bar)
     }
 
+    /// Prints a line beside it, from whichever thread.
+    pub(crate) fn teller(&self, text: &'static str) -> impl FnOnce() + Send + 'static {
+        let bar = self.0.clone();
+        move || bar.suspend(|| say(text))
+    }
+
     fn at(&self, done: usize, total: usize, what: &str) {
         self.0.set_length(total as u64);
         self.0.set_position(done as u64);
         self.0.set_message(what.to_owned());
     }
+}
+
+/// Prints a line to whom it may concern; a terminal may be gone.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 impl Drop for Bar {

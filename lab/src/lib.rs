@@ -31,6 +31,7 @@ mod plan;
 mod preflight;
 mod process;
 mod program;
+mod signals;
 mod state;
 mod status;
 mod up;
@@ -48,6 +49,7 @@ pub use plan::{
 pub use preflight::PreflightError;
 pub use process::Daemon;
 pub use program::ProgramError;
+pub use signals::{EndSignal, Signals};
 pub use state::{Lab, StateError, list};
 pub use status::{ContainerStatus, DaemonStatus, GatewayStatus, HostStatus, LabStatus};
 pub use up::{Progress, UpError};

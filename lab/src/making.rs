@@ -1,6 +1,8 @@
 //! A lab that is being made: whole in the end, or gone.
 
 use std::future::pending;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -39,11 +41,12 @@ pub(crate) struct Making {
 pub(crate) type WhileMade = Weak<Claim>;
 
 impl Making {
-    async fn begin(plan: LabPlan, maker: &str) -> Result<Self, UpError> {
+    /// Fails with [`StateError::Busy`] where it is no longer wanted and another lab is in the way; otherwise it ends what it began.
+    async fn begin(plan: LabPlan, maker: &str, wanted: Arc<AtomicBool>) -> Result<Self, UpError> {
         let programs = Arc::new(Programs::find()?);
         has_datapath(plan.datapath).await?;
         let (claiming, maker) = (plan.clone(), maker.to_owned());
-        let claim = Arc::new(spawn_blocking(move || claim(&claiming, &maker)).await??);
+        let claim = Arc::new(spawn_blocking(move || claim(&claiming, &maker, &wanted)).await??);
         Ok(Self { plan: Arc::new(plan), programs, claim })
     }
 
@@ -83,7 +86,7 @@ impl Lab {
     ///
     /// Run it in a tokio runtime with I/O and time. Dropping it half way leaves a lab for [`Lab::down`].
     pub async fn up(plan: LabPlan, progress: &dyn Progress) -> Result<Self, UpError> {
-        let making = Making::begin(plan, OWN).await?;
+        let making = Making::begin(plan, OWN, Arc::new(true.into())).await?;
         match making.build(progress).await {
             Ok(lab) => making.finish().await.map(|()| lab),
             Err(why) => {
@@ -126,7 +129,24 @@ impl MeshLab {
         let topology = topology.copied_as(name.clone(), datapath);
         let plan = LabPlan::new(spec(&topology)).map_err(LabError::from)?;
         let topology = topology.with_openvz_conf_dir(plan.vz_conf_dir());
-        let making = Making::begin(plan, command).await.map_err(LabError::from)?;
+        let stopped = || LabError::Stopped { name: name.clone() };
+        let mut stop = pin!(stop);
+        let wanted = Arc::new(AtomicBool::new(true));
+        let mut begun = pin!(Making::begin(plan, command, Arc::clone(&wanted)));
+        let making = tokio::select! {
+            biased;
+            () = &mut stop => {
+                wanted.store(false, Ordering::Relaxed);
+                // A thread is at it, which would take the name all the same.
+                return Err(match begun.await {
+                    Ok(making) => making.undo().await.map_or_else(LabError::from, |()| stopped()),
+                    Err(UpError::State(StateError::Busy { .. })) => stopped(),
+                    Err(why) => why.into(),
+                }
+                .into());
+            }
+            begun = &mut begun => begun.map_err(LabError::from)?,
+        };
         let work = async {
             let lab = making.build(progress).await.map_err(LabError::from)?;
             let mesh = Self::of(lab, topology, Arc::downgrade(&making.claim));
@@ -135,7 +155,7 @@ impl MeshLab {
         };
         let made = tokio::select! {
             biased;
-            () = stop => None,
+            () = &mut stop => None,
             made = work => Some(made),
         };
         match made {
@@ -150,7 +170,7 @@ impl MeshLab {
             }
             None => {
                 making.undo().await.map_err(LabError::from)?;
-                Err(LabError::Stopped { name }.into())
+                Err(stopped().into())
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -80,6 +81,8 @@ impl Surroundings<'_> {
             command.env(variable, self.dir);
         }
         command.stdout(out.try_clone().map_err(failed)?).stderr(out);
+        // A terminal's interrupt is ours to take: what was begun ends, and is then taken down.
+        command.process_group(0);
         let mut child = self.netns.run(move || command.spawn())?.map_err(failed)?;
         let deadline = Instant::now() + DEADLINE;
         let said = || self.said(&name);

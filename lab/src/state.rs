@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -254,11 +255,12 @@ pub(crate) struct Claim {
     _lock: Flock<File>,
 }
 
-/// Takes the lab's name and writes its manifest, if nothing of the lab is there yet.
-pub(crate) fn claim(plan: &LabPlan, maker: &str) -> Result<Claim, StateError> {
+/// Takes the lab's name and writes its manifest, if nothing of the lab is there yet. Where all labs are locked, it waits for as long as
+/// it is wanted.
+pub(crate) fn claim(plan: &LabPlan, maker: &str, wanted: &AtomicBool) -> Result<Claim, StateError> {
     let base = Path::new(BASE);
     fs::create_dir_all(base).map_err(file("create", base))?;
-    let _all = lock(base)?;
+    let _all = lock_while(base, || wanted.load(Ordering::Relaxed))?;
     let dir = plan.dir();
     if dir.exists() {
         finished(&plan.name)?;
@@ -357,12 +359,18 @@ fn remove_all(dir: &Path) -> Result<(), StateError> {
 }
 
 fn lock(dir: &Path) -> Result<Flock<File>, StateError> {
+    lock_while(dir, || true)
+}
+
+fn lock_while(dir: &Path, wanted: impl Fn() -> bool) -> Result<Flock<File>, StateError> {
     let started = Instant::now();
     let mut opened = File::open(dir).map_err(file("open", dir))?;
     loop {
         match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
-            Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) if started.elapsed() < DEADLINE => opened = again,
+            Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) if wanted() && started.elapsed() < DEADLINE => {
+                opened = again;
+            }
             Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => {
                 return Err(StateError::Busy { dir: dir.to_owned() });
             }

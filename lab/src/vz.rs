@@ -6,9 +6,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use ovs_mesh::link::{Mac, Netns, NetnsError};
 use ovs_mesh::{BridgeName, Ctid};
 use ovz_net::vznet_conf;
@@ -16,6 +21,9 @@ use ovz_net::vznet_conf;
 use crate::plan::{ContainerPlan, HostPlan};
 use crate::state::Lab;
 
+/// How long a hook may take; ours gives up before.
+const DEADLINE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(2);
 /// vzctl's own, for what it starts.
 const PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 
@@ -52,6 +60,14 @@ pub enum VzError {
         ctid: Ctid,
         /// The exit code.
         status: Option<i32>,
+        /// What it said.
+        said: String,
+    },
+    /// The hook did not end, and was killed.
+    #[error("the hook of container {ctid} did not end within {} s: {}", DEADLINE.as_secs(), said.trim_end())]
+    Hangs {
+        /// The container.
+        ctid: Ctid,
         /// What it said.
         said: String,
     },
@@ -116,12 +132,15 @@ impl Lab {
 
     /// Calls the hook for a container's interface as vzctl does when it starts one; blocks until it is done.
     pub(crate) fn call_hook(container: &ContainerPlan, host: &HostPlan) -> Result<(), VzError> {
-        let Output { status, stdout, stderr } = host.vznetcfg_call(container)?;
-        if status.success() {
-            return Ok(());
+        let printed = host.dir.join(format!("vznetcfg-{}.out", container.ctid));
+        let status = host.vznetcfg_call(container, &printed)?;
+        let said = || String::from_utf8_lossy(&fs::read(&printed).unwrap_or_default()).into_owned();
+        let ctid = || container.ctid.clone();
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(VzError::Failed { ctid: ctid(), status: status.code(), said: said() }),
+            None => Err(VzError::Hangs { ctid: ctid(), said: said() }),
         }
-        let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        Err(VzError::Failed { ctid: container.ctid.clone(), status: status.code(), said })
     }
 }
 
@@ -131,7 +150,12 @@ impl HostPlan {
         self.dir.join("vznetcfg")
     }
 
-    fn vznetcfg_call(&self, container: &ContainerPlan) -> Result<Output, VzError> {
+    /// How it ended; none where it had to be killed.
+    fn vznetcfg_call(
+        &self,
+        container: &ContainerPlan,
+        printed: &Path,
+    ) -> Result<Option<ExitStatus>, VzError> {
         let path = self.vznetcfg();
         let failed = |source| VzError::Run { path: path.clone(), source };
         // vzctl opens it so: the hook cannot read from it.
@@ -139,6 +163,24 @@ impl HostPlan {
         let mut call = Command::new(&path);
         call.args(["init", "veth", container.device.as_str()]).env_clear().stdin(null);
         call.envs([("HOME", "/"), ("TERM", "linux"), ("PATH", PATH), ("VEID", container.ctid.as_str())]);
-        Netns::open(&self.netns)?.run(move || call.output())?.map_err(failed)
+        // Not a pipe, which what it leaves running would keep open.
+        let out = File::create(printed).map_err(file("create", printed))?;
+        call.stdout(out.try_clone().map_err(file("use", printed))?).stderr(out);
+        // A terminal's interrupt is ours to take: what was begun ends, and is then taken down.
+        call.process_group(0);
+        let mut child = Netns::open(&self.netns)?.run(move || call.spawn())?.map_err(failed)?;
+        let started = Instant::now();
+        loop {
+            match child.try_wait().map_err(failed)? {
+                None if started.elapsed() > DEADLINE => {
+                    // It fails only when all of it has ended meanwhile.
+                    let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+                    let _ = child.wait();
+                    return Ok(None);
+                }
+                None => sleep(PAUSE),
+                ended => return Ok(ended),
+            }
+        }
     }
 }

@@ -5,7 +5,6 @@
 mod command;
 mod failure;
 mod progress;
-mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use failure::Failure;
+use ovsmesh_lab::EndSignal;
 
 /// Highly available Redis for many tenants, each on an isolated network of its own.
 #[derive(Debug, Parser)]
@@ -25,7 +25,7 @@ struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 usage or a file that cannot be used, 3 not all is as it should be (check, \
-status, drill), 130 or 143 when SIGINT or SIGTERM ended it (lab up, drill).";
+status, drill), 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM ended it (lab up, drill).";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,10 +83,22 @@ enum Exit {
     Usage = 2,
     /// Not all is as it should be.
     Wanting = 3,
-    /// Ended by `SIGINT`, as shells tell it.
+    /// Ended by `SIGHUP`, as shells tell it.
+    HungUp = 129,
+    /// Ended by `SIGINT`.
     Interrupted = 130,
     /// Ended by `SIGTERM`.
     Terminated = 143,
+}
+
+impl From<EndSignal> for Exit {
+    fn from(signal: EndSignal) -> Self {
+        match signal {
+            EndSignal::Hangup => Self::HungUp,
+            EndSignal::Interrupt => Self::Interrupted,
+            EndSignal::Terminate => Self::Terminated,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -105,7 +117,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
-            anstream::eprintln!("{}", failure.text());
+            progress::say(&failure.text());
             ExitCode::from(failure.exit() as u8)
         }
     }
@@ -113,5 +125,9 @@ fn main() -> ExitCode {
 
 fn block(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|source| Failure::Runtime { source })?.block_on(work)
+    let runtime = runtime.map_err(|source| Failure::Runtime { source })?;
+    let ended = runtime.block_on(work);
+    // What still runs on a thread, a call that hangs say, does not keep from telling how it ended.
+    runtime.shutdown_background();
+    ended
 }

@@ -1,5 +1,7 @@
 //! A bar on a terminal, nothing elsewhere.
 
+use std::io::Write;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows how far a job is.
@@ -13,6 +15,17 @@ impl Bar {
         }
         Self(bar)
     }
+
+    /// Prints a line beside it, from whichever thread.
+    pub(crate) fn teller(&self, text: &'static str) -> impl FnOnce() + Send + 'static {
+        let bar = self.0.clone();
+        move || bar.suspend(|| say(text))
+    }
+}
+
+/// Prints a line to whom it may concern; a terminal may be gone.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 impl Drop for Bar {

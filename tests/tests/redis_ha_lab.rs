@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use ovs_mesh::MeshName;
 use ovs_mesh::link::Netns;
@@ -216,16 +220,24 @@ fn sentinels(lab: &Named) -> Sentinels {
 fn an_interrupted_up_leaves_nothing() {
     let lab = Named::new();
     let service = lab.dir().join("redis-ha");
-    // At its beginning, while the mesh is made, and while daemons of the service run already.
+    let hook = lab.dir().join("redis1/vznetcfg-101.out");
+    // At its beginning, while the mesh is made, in a hook, and while daemons of the service run already; by itself, and as a terminal
+    // does it, with all that it runs.
     let moments = [
-        (lab.dir(), Signal::SIGINT, 130),
-        (lab.dir().join("mesh.toml"), Signal::SIGTERM, 143),
-        (service.join("node-101/redis.pid"), Signal::SIGINT, 130),
-        (service.join("proxy1/haproxy.pid"), Signal::SIGTERM, 143),
+        (lab.dir(), Signal::SIGINT, 130, false),
+        (lab.dir(), Signal::SIGINT, 130, true),
+        (lab.dir().join("mesh.toml"), Signal::SIGTERM, 143, false),
+        (hook, Signal::SIGINT, 130, true),
+        (service.join("node-101/redis.pid"), Signal::SIGHUP, 129, true),
+        (service.join("proxy1/haproxy.pid"), Signal::SIGTERM, 143, false),
     ];
-    for (moment, by, code) in moments {
-        let child = start(&mut lab.command(&["lab", "up"]), &moment);
-        signal(&child, by);
+    for (moment, by, code, is_group) in moments {
+        let child = start(lab.command(&["lab", "up"]).process_group(0), &moment);
+        if is_group {
+            killpg(Pid::from_raw(child.id().cast_signed()), by).unwrap();
+        } else {
+            signal(&child, by);
+        }
         let ended = child.wait_with_output().unwrap();
         said(&ended, code, &["was stopped while it came up; nothing of it is left"]);
         lab.nothing_left();
@@ -234,6 +246,47 @@ fn an_interrupted_up_leaves_nothing() {
     let child = start(&mut lab.mesh_command(&["lab", "up"]), &lab.dir().join("mesh.toml"));
     signal(&child, Signal::SIGINT);
     said(&child.wait_with_output().unwrap(), 130, &["nothing of it is left"]);
+    lab.nothing_left();
+}
+
+#[test]
+fn a_second_signal_ends_up_at_once() {
+    let lab = Named::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (hook, called) = (dir.path().join("hook"), dir.path().join("called"));
+    fs::write(&hook, format!("#!/bin/sh\ntouch {}\nexec sleep 1000\n", called.display())).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = start(&mut lab.command(&["lab", "up", "--ovsmesh", hook.to_str().unwrap()]), &called);
+    signal(&child, Signal::SIGTERM);
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert_eq!(told, "stopping; what was made is taken down\n");
+    sleep(Duration::from_millis(200));
+    assert_eq!(child.try_wait().unwrap(), None);
+    signal(&child, Signal::SIGINT);
+    let started = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(started.elapsed() < Duration::from_secs(5));
+    lab.says(&["lab", "status"], 1, &["is half there: the `redis-ha lab up`"]);
+    lab.says(&["lab", "down"], 0, &["which was half there"]);
+    lab.nothing_left();
+}
+
+#[test]
+fn one_that_waits_for_another_is_stopped_at_once() {
+    let lab = Named::new();
+    let base = lab.dir().parent().unwrap().to_owned();
+    fs::create_dir_all(&base).unwrap();
+    let opened = fs::File::open(&base).unwrap();
+    let held = Flock::lock(opened, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
+    let mut command = lab.command(&["lab", "up"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    sleep(Duration::from_secs(1));
+    let started = Instant::now();
+    signal(&child, Signal::SIGINT);
+    said(&child.wait_with_output().unwrap(), 130, &["was stopped while it came up"]);
+    assert!(started.elapsed() < Duration::from_secs(2));
+    drop(held);
     lab.nothing_left();
 }
 

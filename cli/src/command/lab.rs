@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use ovs_mesh::{Datapath, HostName, MeshName, Status, Topology};
-use ovsmesh_lab::{DownReport, Lab, LabError, LabOptions, LabStatus, Maker, MeshLab};
+use ovsmesh_lab::{DownReport, Lab, LabError, LabOptions, LabStatus, Maker, MeshLab, Signals};
 use serde::Serialize;
 
 use super::read_topology;
@@ -14,7 +14,6 @@ use super::verify::{Looked, print, verify_options};
 use crate::args::{Global, Lab as Options, LabCommand, LabName, Levels};
 use crate::failure::Failure;
 use crate::progress::Bar;
-use crate::signals::Signals;
 use crate::{Exit, Outcome, output};
 
 /// The five hosts of examples/ha-redis.toml: what `lab up` builds unless told otherwise.
@@ -54,12 +53,15 @@ async fn up(global: &Global, options: LabName, datapath: Datapath) -> Result<Exi
     let topology = topology(global)?;
     let name = options.name.unwrap_or_else(|| topology.name().clone());
     let own = std::env::current_exe().map_err(|source| Failure::Program { source })?;
-    let (mut signals, mut ended) = (Signals::new()?, None);
-    let maker = Maker { command: "ovsmesh lab", stop: async { ended = Some(signals.next().await) } };
+    let bar = Bar::new();
+    let signals = Signals::new(bar.teller("stopping; what was made is taken down"));
+    let (signals, mut ended) = (signals.map_err(|source| Failure::Signal { source })?, None);
+    let maker = Maker { command: "ovsmesh lab", stop: async { ended = Some(signals.first().await) } };
     let options = LabOptions { name, datapath, hook: &own };
-    let lab = MeshLab::up_for(maker, topology, options, &Bar::new(), async |mesh| Ok(mesh)).await;
+    let lab = MeshLab::up_for(maker, topology, options, &bar, async |mesh| Ok(mesh)).await;
+    drop(bar);
     let lab = lab.map_err(|why: LabError| match (why, ended) {
-        (why @ LabError::Stopped { .. }, Some(exit)) => Failure::Stopped { exit, why },
+        (why @ LabError::Stopped { .. }, Some(signal)) => Failure::Stopped { exit: signal.into(), why },
         (why, _) => Failure::Lab(why),
     })?;
     let up = Up {

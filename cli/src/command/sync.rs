@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use ovs_mesh::{Change, Diff, KeptBridge, Progress, Report, Switch, dry_run, sync};
+use ovsmesh_lab::Signals;
 use ovz_net::{Reconciled, Unattached, reconcile, unattached};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -67,8 +68,8 @@ async fn watch(global: &Global, mut goal: Goal) -> Result<Exit, Failure> {
     if let Ok(new) = global.goal() {
         goal = new;
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|source| Failure::Signal { source })?;
+    let signals = Signals::new(|| {}).map_err(|source| Failure::Signal { source })?;
+    let mut stop = std::pin::pin!(signals.first());
     let mut pause = Duration::from_millis(100);
     loop {
         let round = async {
@@ -83,11 +84,7 @@ async fn watch(global: &Global, mut goal: Goal) -> Result<Exit, Failure> {
         };
         tokio::select! {
             () = round => {}
-            _ = terminate.recv() => return Ok(Exit::Done),
-            result = tokio::signal::ctrl_c() => {
-                result.map_err(|source| Failure::Signal { source })?;
-                return Ok(Exit::Done);
-            }
+            _ = &mut stop => return Ok(Exit::Done),
         }
         match global.goal() {
             Ok(new) => goal = new,

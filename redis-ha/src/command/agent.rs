@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ovs_mesh::HostName;
+use ovsmesh_lab::Signals;
 use redis_ha::{AgentOptions, Config, Secrets, agent};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Exit, Failure, Global};
 
@@ -35,14 +35,9 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failu
     // First: on another machine there are no secrets either, and that is not what is wrong.
     let host = super::this_proxy(&config, host)?;
     let secrets = Secrets::read(&config)?;
-    let failed = |source| Failure::Signal { source };
-    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+    let signals = Signals::new(|| {}).map_err(|source| Failure::Signal { source })?;
     let stop = async {
-        tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-        }
+        signals.first().await;
     };
     let options = AgentOptions { host, haproxy_socket, track_file, gate: !no_gate, notify_socket };
     let tell = Arc::new(|notice| anstream::eprintln!("{notice}"));

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ovsmesh_lab::Signals;
 use redis_ha::{DrillOptions, DrillReport, Fault, ServiceLab, drill};
 
 use super::lab::LabName;
 use super::print;
-use crate::signals::Signals;
+use crate::progress::say;
 use crate::{Exit, Failure, Format, Global};
 
 #[derive(Debug, clap::Args)]
@@ -56,12 +57,13 @@ pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure
     let first = || lab.config().clusters.first().map(|cluster| cluster.tenant.to_string());
     let tenant = tenant.or_else(first).unwrap_or_default();
     let options = DrillOptions { patience, ..DrillOptions::default() };
-    let mut signals = Signals::new()?;
+    let signals = Signals::new(|| say("stopping; what was broken is mended"));
+    let signals = signals.map_err(|source| Failure::Signal { source })?;
     let report = tokio::select! {
         report = drill(&lab, &tenant, fault, options, &program) => report?,
-        exit = signals.next() => {
+        signal = signals.first() => {
             lab.mend(&program).await?;
-            return Err(Failure::Interrupted { exit });
+            return Err(Failure::Interrupted { exit: signal.into() });
         }
     };
     match global.format {

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use ovs_mesh::{Datapath, MeshName};
-use ovsmesh_lab::{LabError, LabOptions};
+use ovsmesh_lab::{LabError, LabOptions, Signals};
 use redis_ha::{Config, Profile, ServiceLab, ServiceLabError, ServiceOptions};
 
 use super::print;
 use crate::progress::Bar;
-use crate::signals::Signals;
 use crate::{Exit, Failure, Global};
 
 /// Which lab, wherever on the command line.
@@ -105,12 +104,15 @@ async fn up(
     let bar = Bar::new();
     let mesh = LabOptions { name, datapath: Datapath::Netdev, hook: &hook };
     let options = ServiceOptions { mesh, program: &program, ec2: ec2.as_deref() };
-    let (mut signals, mut ended) = (Signals::new()?, None);
-    let stop = async { ended = Some(signals.next().await) };
+    let signals = Signals::new(bar.teller("stopping; what was made is taken down"));
+    let (signals, mut ended) = (signals.map_err(|source| Failure::Signal { source })?, None);
+    let stop = async { ended = Some(signals.first().await) };
     let lab = ServiceLab::up_until(stop, config, options, &bar).await;
     drop(bar);
     let lab = lab.map_err(|error| match (error, ended) {
-        (ServiceLabError::Mesh(why @ LabError::Stopped { .. }), Some(exit)) => Failure::Stopped { exit, why },
+        (ServiceLabError::Mesh(why @ LabError::Stopped { .. }), Some(signal)) => {
+            Failure::Stopped { exit: signal.into(), why }
+        }
         (error, _) => Failure::Lab(error),
     })?;
     super::status::lab(global, &lab).await
