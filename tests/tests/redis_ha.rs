@@ -216,23 +216,48 @@ async fn where_clients_go_ec2_leads_too() {
 
     // One that is dead is told, and one that was started again learns whose the VIPs are.
     let before = holder();
-    let moto = service.lab.client_netns().unwrap().pids().unwrap();
-    assert_eq!(moto.len(), 1, "{moto:?}");
-    kill(Pid::from_raw(moto[0].cast_signed()), Signal::SIGKILL).unwrap();
-    // It is large, and takes its time.
-    while !service.lab.client_netns().unwrap().pids().unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let underlay = service.lab.client_netns().unwrap();
+    let signal = |signal| {
+        let moto = underlay.pids().unwrap();
+        assert_eq!(moto.len(), 1, "{moto:?}");
+        kill(Pid::from_raw(moto[0].cast_signed()), signal).unwrap();
+    };
+    let killed = async || {
+        signal(Signal::SIGKILL);
+        // It is large, and takes its time.
+        while !underlay.pids().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let mended = async |expected: &str| {
+        let status = service.status();
+        let told = String::from_utf8_lossy(&status.stderr);
+        let is_told = told.contains(expected) && told.contains("\nhint: make it whole");
+        assert!(status.status.code() == Some(3) && is_told, "{told}");
+        let done = service.lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(done, ["moto is started"]);
+        service.lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(holder(), before);
+    };
+    killed().await;
+    mended("moto does not run").await;
+    // One that hangs is replaced, and one whose start was cut short.
+    signal(Signal::SIGSTOP);
+    mended("moto does not answer").await;
+    killed().await;
+    let name = service.lab.mesh().name().as_str();
+    let mut mend =
+        std::process::Command::new(redis_ha()).args(["lab", "mend", "--name", name]).spawn().unwrap();
+    while underlay.pids().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let status = service.status();
-    let told = String::from_utf8_lossy(&status.stderr);
-    assert!(
-        status.status.code() == Some(3) && told.contains("moto does not run\nhint: make it whole"),
-        "{told}"
-    );
-    let done = service.lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(done, ["moto is started"]);
-    service.lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(holder(), before);
+    mend.kill().unwrap();
+    mend.wait().unwrap();
+    let at = SocketAddr::new(service.lab.client_address().unwrap().ip(), 5000);
+    while underlay.run(|| std::net::TcpStream::connect(at).is_err()).unwrap() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    mended("moto is not the lab's EC2: EC2 knows no eni-").await;
 }
 
 /// Whatever a drill that was interrupted has left, and whatever of it cannot be mended.

@@ -41,8 +41,8 @@ impl ServiceLab {
         if damage.lost.is_empty() {
             let links = Links::open_in(&self.client_netns()?)?;
             let plan = self.mesh.lab().plan();
-            if self.config.proxies.aws.is_some() && !self.ec2()?.is_there()? {
-                damage.mendable.push("moto does not run".to_owned());
+            if let Some(aws) = &self.config.proxies.aws {
+                damage.mendable.extend(self.ec2()?.fault(&self.config, aws)?);
             }
             let cut = self.cut_off(&links.list().await?);
             damage.mendable.extend(cut.iter().map(|host| format!("{} is off the underlay", host.name)));

@@ -1,15 +1,18 @@
 //! A lab's EC2: moto's server on the underlay, with an interface of a VPC for each proxy.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ovs_mesh::HostName;
 use ovs_mesh::link::Netns;
 use tokio::time::sleep;
@@ -19,6 +22,7 @@ use crate::aws::{
     AwsEnvironment, AwsNameError, CredentialChain, Ec2, Ec2Error, Endpoint, Imds, InterfaceId,
     NetworkInterface, Query, answer,
 };
+use crate::chain::Chain;
 use crate::config::{Aws, AwsVip, Config};
 
 const PORT: u16 = 5000;
@@ -28,8 +32,8 @@ const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "lab"), ("AWS_SECRET_ACCE
 /// It is a large program, and the machine is busy with the lab.
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long one that runs may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one that is killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 const MOTO: &str = include_str!("moto.py");
 
 /// Why a lab's EC2 is not what it should be.
@@ -51,6 +55,15 @@ pub enum LabEc2Error {
         status: std::process::ExitStatus,
         /// What it said.
         log: PathBuf,
+    },
+    /// A moto that is not the lab's EC2 could not be ended.
+    #[error("cannot end moto (process {pid})")]
+    End {
+        /// Its process.
+        pid: u32,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
     },
     /// moto does not answer.
     #[error("moto does not answer on {at} after {} s; its output is in {}", DEADLINE.as_secs(), log.display())]
@@ -113,6 +126,24 @@ impl LabEc2 {
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(failed)?).stderr(output);
         command.process_group(0).current_dir("/");
         let mut child = self.netns.run(move || command.spawn())?.map_err(failed)?;
+        let made = self.made(&mut child, python, log, config, underlay).await;
+        if made.is_err() {
+            // Half there it would be in the way of the next; killing fails only when it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        made
+    }
+
+    async fn made(
+        &self,
+        child: &mut Child,
+        python: &Path,
+        log: &Path,
+        config: &Config,
+        underlay: IpNetwork,
+    ) -> Result<Aws, ServiceLabError> {
+        let failed = |source| LabEc2Error::Start { python: python.to_owned(), source };
         let end = Instant::now() + DEADLINE;
         while self.netns.run(|| TcpStream::connect_timeout(&self.at, PAUSE).is_err())? {
             let log = || log.to_owned();
@@ -127,9 +158,48 @@ impl LabEc2 {
         Ok(self.netns.run(|| self.populate(config, underlay))??)
     }
 
-    /// Whether anybody listens there.
-    pub(super) fn is_there(&self) -> Result<bool, ServiceLabError> {
-        Ok(self.netns.run(|| TcpStream::connect_timeout(&self.at, PATIENCE).is_ok())?)
+    /// What is wrong with it, in words; none where it knows the proxies' interfaces.
+    pub(super) fn fault(&self, config: &Config, aws: &Aws) -> Result<Option<String>, ServiceLabError> {
+        match self.holders(config, aws) {
+            Ok(_) => Ok(None),
+            Err(ServiceLabError::Ec2(LabEc2Error::Ec2(why))) => {
+                Ok(Some(match (self.processes()?.len(), why) {
+                    (0, _) => "moto does not run".to_owned(),
+                    (_, Ec2Error::Unreachable { .. }) => "moto does not answer".to_owned(),
+                    (_, why) => format!("moto is not the lab's EC2: {}", Chain(&why)),
+                }))
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Kills one that does not do what it should, if it runs.
+    pub(super) async fn end(&self) -> Result<(), ServiceLabError> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let Some(pid) = self.processes()?.first().copied() else { return Ok(()) };
+            let failed = |source| LabEc2Error::End { pid, source };
+            match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(failed(errno.into()).into()),
+            }
+            if Instant::now() > end {
+                return Err(failed(std::io::ErrorKind::TimedOut.into()).into());
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Its processes, whoever started them: those on the underlay that were to listen there.
+    fn processes(&self) -> Result<Vec<u32>, ServiceLabError> {
+        let wanted = format!("\0-H\0{}\0-p\0{PORT}\0", self.at.ip());
+        let is_moto = |pid: &u32| {
+            // One that has ended has no words.
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.ends_with(wanted.as_bytes())
+        };
+        let on_underlay = self.netns.pids().map_err(super::file("look through", Path::new("/proc")))?;
+        Ok(on_underlay.into_iter().filter(is_moto).collect())
     }
 
     fn populate(&self, config: &Config, underlay: IpNetwork) -> Result<Aws, LabEc2Error> {

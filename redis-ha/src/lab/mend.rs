@@ -70,13 +70,14 @@ impl ServiceLab {
         mending.end()
     }
 
-    /// Starts moto again, if the lab has one and it has ended. It knows nothing of before: the notifiers tell it whose the VIPs are.
+    /// Starts moto anew, if the lab has one and it does not know the proxies' interfaces (any more). It knows nothing of before: the notifiers tell it whose the VIPs are.
     async fn revive_ec2(&self) -> Result<Option<String>, ServiceLabError> {
         let Some(aws) = &self.config.proxies.aws else { return Ok(None) };
         let ec2 = self.ec2()?;
-        if ec2.is_there()? {
+        if ec2.fault(&self.config, aws)?.is_none() {
             return Ok(None);
         }
+        ec2.end().await?;
         let path = dir(&self.mesh).join(PYTHON);
         let python = PathBuf::from(OsString::from_vec(fs::read(&path).map_err(file("read", &path))?));
         let log = dir(&self.mesh).join(MOTO_LOG);
