@@ -159,6 +159,32 @@ fn mended(lab: &Named) {
     lab.says(&["lab", "mend"], 0, &["redis of node 102 is started", "sentinel of node 203 goes on"]);
     whole(lab);
     lab.says(&["lab", "mend"], 0, &["is broken"]);
+
+    // What one that was killed has left is not in the way of the next.
+    let keepalived = Service::Keepalived("proxy2".parse().unwrap());
+    let first = service.pid(&keepalived).unwrap();
+    let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+    let child: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+    kill(Pid::from_raw(child), Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    while service.pid(&keepalived).is_some() {
+        sleep(Duration::from_millis(2));
+    }
+    lab.says(&["lab", "mend"], 0, &["keepalived on proxy2 is started"]);
+    whole(lab);
+    // One that cannot run is not told to.
+    service.signal(&redis, Signal::SIGKILL).unwrap();
+    let conf = lab.dir().join("redis-ha/node-102/redis.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{text}nosuch 1\n")).unwrap();
+    lab.says(
+        &["lab", "mend"],
+        1,
+        &["redis of node 102 was started and ended at once; its output is in /run/"],
+    );
+    fs::write(&conf, text).unwrap();
+    lab.says(&["lab", "mend"], 0, &["redis of node 102 is started"]);
+    whole(lab);
 }
 
 fn whole(lab: &Named) {

@@ -7,21 +7,35 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use ovs_mesh::link::{Link, Links};
 use ovs_mesh::{Datapath, Host, HostName};
 use ovsmesh_lab::HostPlan;
+use tokio::time::sleep;
 
-use super::{LabEc2Error, MOTO_LOG, PYTHON, Service, ServiceLab, ServiceLabError, create_dir, dir, file};
+use super::{
+    LabEc2Error, MOTO_LOG, PYTHON, Service, ServiceError, ServiceLab, ServiceLabError, create_dir, dir, file,
+};
 use crate::render::Place;
 
 /// The second bridge of an underlay that is cut in two.
 const OTHER_SIDE: &str = "otherside";
 /// The cookie of the flows that cut hosts from each other, by which they are found again.
 const COOKIE: &str = "0x7265646973";
+/// When a daemon that was started would have ended, if it cannot run.
+const SOON: Duration = Duration::from_millis(200);
 /// How many seconds a host's `ovs-vswitchd` may take to take a flow.
 const TIMEOUT: &str = "--timeout=10";
+
+/// What was done about a daemon.
+#[derive(Debug, Clone, Copy)]
+enum Revived {
+    Ran,
+    GoesOn,
+    Started,
+}
 
 /// What came of each part: one that fails keeps nobody from the next.
 #[derive(Debug, Default)]
@@ -64,8 +78,24 @@ impl ServiceLab {
             }
         }
         mending.note(self.revive_ec2().await);
+        let mut started = Vec::new();
         for service in self.services() {
-            mending.note(self.revive(&service, program));
+            match self.revive(&service, program) {
+                Ok(Revived::Started) => started.push(service),
+                Ok(Revived::GoesOn) => mending.done.push(format!("{service} goes on")),
+                Ok(Revived::Ran) => {}
+                Err(failed) => mending.failed.push(failed),
+            }
+        }
+        if !started.is_empty() {
+            sleep(SOON).await;
+        }
+        for service in started {
+            let log = self.log(&service);
+            mending.note(match self.pid(&service) {
+                Some(_) => Ok(Some(format!("{service} is started"))),
+                None => Err(ServiceError::Ended { service, log }.into()),
+            });
         }
         mending.end()
     }
@@ -89,19 +119,19 @@ impl ServiceLab {
     }
 
     /// Makes a daemon run that was stopped or has ended.
-    fn revive(&self, service: &Service, program: &Path) -> Result<Option<String>, ServiceLabError> {
+    fn revive(&self, service: &Service, program: &Path) -> Result<Revived, ServiceLabError> {
         if self.is_stopped(service) {
             self.signal(service, Signal::SIGCONT)?;
-            return Ok(Some(format!("{service} goes on")));
+            return Ok(Revived::GoesOn);
         }
         if self.pid(service).is_some() {
-            return Ok(None);
+            return Ok(Revived::Ran);
         }
         if let Service::Redis(ctid) = service {
             create_dir(&self.layout(&Place::Node(ctid.clone())).state.join("redis"))?;
         }
         self.start(service, program)?;
-        Ok(Some(format!("{service} is started")))
+        Ok(Revived::Started)
     }
 
     /// Puts all hosts but those on a bridge of their own.

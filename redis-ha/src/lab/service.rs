@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use ovs_mesh::link::Netns;
 use ovs_mesh::{Ctid, HostName};
 
@@ -90,6 +90,14 @@ pub enum ServiceError {
         #[source]
         source: io::Error,
     },
+    /// It ended at once.
+    #[error("{service} was started and ended at once; its output is in {}", log.display())]
+    Ended {
+        /// The daemon.
+        service: Service,
+        /// What it said.
+        log: PathBuf,
+    },
     /// It could not be signalled.
     #[error("cannot stop {service}")]
     Stop {
@@ -163,6 +171,7 @@ impl ServiceLab {
             return Ok(());
         }
         let (netns, mut command) = self.command(service, program)?;
+        self.end_rest(service, &netns)?;
         let failed = |source| ServiceError::Start { service: service.clone(), source };
         let mut log = File::options();
         let log = log.create(true).append(true).mode(0o600).open(self.log(service)).map_err(failed)?;
@@ -178,6 +187,34 @@ impl ServiceLab {
         // It is not waited for yet: dead or alive, it has a number of its own.
         let began = i32::try_from(child.id()).ok().and_then(stat).map(|(_, began)| began).unwrap_or_default();
         super::write(&self.pid_file(service), &format!("{} {began}\n", child.id()), 0o600)
+    }
+
+    /// Kills what a daemon whose first process has ended has left running, which would be in the way of the next.
+    fn end_rest(&self, service: &Service, netns: &Netns) -> Result<(), ServiceLabError> {
+        let text = fs::read_to_string(self.pid_file(service)).unwrap_or_default();
+        let first = text.split_whitespace().next().and_then(|pid| pid.parse::<i32>().ok());
+        // While any of its group is there, nobody else has its number.
+        let Some(first) = first.filter(|pid| stat(*pid).is_none_or(|(state, _)| matches!(state, 'Z' | 'X')))
+        else {
+            return Ok(());
+        };
+        let is_left =
+            |pid: &i32| getpgid(Some(Pid::from_raw(*pid))).is_ok_and(|group| group.as_raw() == first);
+        let started = Instant::now();
+        loop {
+            let inside = netns.pids().map_err(super::file("look through", Path::new("/proc")))?;
+            let Some(pid) = inside.into_iter().map(u32::cast_signed).find(is_left) else { return Ok(()) };
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => {
+                    return Err(ServiceError::Stop { service: service.clone(), source: errno.into() }.into());
+                }
+            }
+            if started.elapsed() > DEADLINE {
+                return Err(ServiceError::StillThere { service: service.clone(), pid }.into());
+            }
+            sleep(Duration::from_millis(2));
+        }
     }
 
     /// Sends a daemon a signal; `SIGKILL` and `SIGTERM` are waited for. One that does not run is nothing to do.
@@ -259,11 +296,20 @@ impl ServiceLab {
                 (self.host_netns(host)?, command)
             }
             Service::Keepalived(host) => {
+                let files = ["keepalived.parent", "keepalived.vrrp"].map(|name| layout.run.join(name));
                 let mut command = Command::new("keepalived");
                 command.args(["--dont-fork", "--vrrp", "--log-console", "--log-detail", "--use-file"]);
                 command.arg(layout.conf.join("keepalived.conf"));
-                command.arg("--pid").arg(layout.run.join("keepalived.parent"));
-                command.arg("--vrrp_pid").arg(layout.run.join("keepalived.vrrp"));
+                command.arg("--pid").arg(&files[0]).arg("--vrrp_pid").arg(&files[1]);
+                // One that has ended counts for as long as nobody has waited for it.
+                for file in files {
+                    match fs::remove_file(&file) {
+                        Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                            return Err(super::file("remove", &file)(why));
+                        }
+                        _ => {}
+                    }
+                }
                 (self.host_netns(host)?, command)
             }
         })
