@@ -18,7 +18,7 @@ use ovs_mesh::link::Netns;
 use ovsmesh_lab::Lab;
 use ovsmesh_tests::{binary, unique_name};
 use redis_ha::{Service, ServiceLab};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/redis-ha.toml");
 const MESH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/ha-redis.toml");
@@ -123,6 +123,8 @@ fn up_status_mend_and_down() {
     said(&status, 0, &[]);
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["whole"], true, "{status}");
+    assert_eq!(status["damage"], json!({ "mendable": [], "lost": [] }));
+    assert_eq!(status.get("ec2_error"), Some(&Value::Null));
     let server = &status["proxies"][0]["servers"][0];
     let keys: Vec<&String> = server.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["node", "status", "tenant"], "{server}");
@@ -156,6 +158,9 @@ fn mended(lab: &Named) {
     let hint = format!("hint: make it whole with: redis-ha lab mend --name {}", lab.0);
     let expected = ["redis of node 102 does not run", "sentinel of node 203 is stopped", &hint];
     lab.says(&["lab", "status"], 3, &expected);
+    let status = lab.run(&["--format", "json", "lab", "status"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["damage"], json!({ "mendable": expected[..2], "lost": [] }), "{status}");
     lab.says(&["lab", "mend"], 0, &["redis of node 102 is started", "sentinel of node 203 goes on"]);
     whole(lab);
     lab.says(&["lab", "mend"], 0, &["is broken"]);

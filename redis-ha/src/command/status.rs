@@ -38,33 +38,33 @@ pub(crate) async fn run(global: &Global, options: Status) -> Result<Exit, Failur
     let links = Links::open().map_err(|source| Failure::Links { source })?;
     let proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
     let clusters = clusters(&config, &secrets, &host).await;
-    show(global, &clusters, &[proxy], None, true)
+    show(global, &clusters, &[proxy], None)
 }
 
 /// The same for a lab, where both proxies are at hand.
 pub(crate) async fn lab(global: &Global, lab: &ServiceLab) -> Result<Exit, Failure> {
     let damage = lab.damage().await?;
-    let shown = show_lab(global, lab, damage.is_none()).await;
+    let shown = show_lab(global, lab, &damage).await;
     hint(lab, &damage);
     shown
 }
 
-async fn show_lab(global: &Global, lab: &ServiceLab, is_up: bool) -> Result<Exit, Failure> {
+async fn show_lab(global: &Global, lab: &ServiceLab, damage: &Damage) -> Result<Exit, Failure> {
     let config = lab.config();
     let proxies = lab.proxies().await?;
     // By way of the proxy that clients use.
     let active =
         proxies.iter().find(|proxy| proxy.has_vips).map_or(&config.proxies.hosts[0], |proxy| &proxy.host);
     let clusters = clusters(config, lab.secrets(), active).await;
-    let (led, is_up) = match lab.led() {
+    let led = match lab.led() {
         // All else is to be seen.
         Err(ServiceLabError::Ec2(why)) => {
             anstream::eprintln!("EC2: {}", Chain(&why));
-            (None, false)
+            Err(Chain(&why).to_string())
         }
-        led => (led?, is_up),
+        led => Ok(led?),
     };
-    show(global, &clusters, &proxies, led.as_deref(), is_up)
+    show(global, &clusters, &proxies, Some(&OfLab { damage, led }))
 }
 
 /// Tells what is down in a lab, and what helps, beside the result.
@@ -88,19 +88,25 @@ async fn clusters(config: &Config, secrets: &Secrets, host: &HostName) -> Vec<Cl
     join_all(ways).await
 }
 
-/// `led` are the proxies that EC2 leads the VIPs to, where there is one to ask; `is_up` is that all that can be seen runs.
+/// What is to be seen of a lab alone.
+struct OfLab<'a> {
+    damage: &'a Damage,
+    /// The proxies that EC2 leads the VIPs to, where there is one, or why that cannot be told.
+    led: Result<Option<Vec<HostName>>, String>,
+}
+
 fn show(
     global: &Global,
     clusters: &[ClusterView],
     proxies: &[ProxyView],
-    led: Option<&[HostName]>,
-    is_up: bool,
+    lab: Option<&OfLab>,
 ) -> Result<Exit, Failure> {
+    let led = lab.and_then(|lab| lab.led.as_ref().ok()).and_then(Option::as_deref);
     let agrees = |proxy: &ProxyView, cluster: &ClusterView| {
         let master = cluster.master().map(|node| node.ctid.as_str());
         proxy.masters(cluster.tenant.as_str()) == master.as_slice()
     };
-    let is_well = is_up
+    let is_well = lab.is_none_or(|lab| lab.damage.is_none() && lab.led.is_ok())
         && clusters.iter().all(is_whole)
         && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)))
         // One proxy does not know of the other; where both are seen, one of them has the VIPs.
@@ -113,6 +119,10 @@ fn show(
             let mut all = json!({ "whole": is_well, "clusters": clusters, "proxies": proxies });
             if let Some(led) = led {
                 all["ec2"] = json!(led);
+            }
+            if let Some(OfLab { damage, led }) = lab {
+                all["damage"] = json!({ "mendable": damage.mendable, "lost": damage.lost });
+                all["ec2_error"] = json!(led.as_ref().err());
             }
             print(&format!("{all}\n"))?;
         }
