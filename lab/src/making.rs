@@ -1,5 +1,6 @@
 //! A lab that is being made: whole in the end, or gone.
 
+use std::error::Error;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,7 @@ pub(crate) struct Making {
     plan: Arc<LabPlan>,
     programs: Arc<Programs>,
     claim: Arc<Claim>,
+    maker: String,
 }
 
 /// The claim of a lab while it is being made; nothing later.
@@ -45,9 +47,9 @@ impl Making {
     async fn begin(plan: LabPlan, maker: &str, wanted: Arc<AtomicBool>) -> Result<Self, UpError> {
         let programs = Arc::new(Programs::find()?);
         has_datapath(plan.datapath).await?;
-        let (claiming, maker) = (plan.clone(), maker.to_owned());
-        let claim = Arc::new(spawn_blocking(move || claim(&claiming, &maker, &wanted)).await??);
-        Ok(Self { plan: Arc::new(plan), programs, claim })
+        let (claiming, claimer) = (plan.clone(), maker.to_owned());
+        let claim = Arc::new(spawn_blocking(move || claim(&claiming, &claimer, &wanted)).await??);
+        Ok(Self { plan: Arc::new(plan), programs, claim, maker: maker.to_owned() })
     }
 
     async fn build(&self, progress: &dyn Progress) -> Result<Lab, UpError> {
@@ -55,9 +57,27 @@ impl Making {
         Ok(Lab::of(LabPlan::clone(&self.plan)))
     }
 
-    /// Takes all of it down again.
+    /// Takes all of it down again, because of that; what to tell.
+    async fn undone<E: Error + Send + Sync + 'static>(self, why: E, told: impl FnOnce(UpError) -> E) -> E {
+        let (lab, maker) = (self.plan.name.clone(), self.maker.clone());
+        match self.undo().await {
+            // What was made is gone: the reason for it all.
+            Ok(()) => why,
+            Err(left) => told(UpError::Left { lab, maker, left: chain(&left), source: Some(Box::new(why)) }),
+        }
+    }
+
+    /// The same, because it is no longer wanted.
+    async fn stopped(self) -> LabError {
+        let (lab, maker) = (self.plan.name.clone(), self.maker.clone());
+        match self.undo().await {
+            Ok(()) => LabError::Stopped { name: lab },
+            Err(left) => UpError::Left { lab, maker, left: chain(&left), source: None }.into(),
+        }
+    }
+
     async fn undo(self) -> Result<(), DownError> {
-        let Self { plan, programs: _, claim } = self;
+        let Self { plan, programs: _, claim, maker: _ } = self;
         // A thread that goes on after what waited for it was dropped holds the claim, and might start a daemon behind our back.
         let started = Instant::now();
         while Arc::strong_count(&claim) > 1 {
@@ -73,12 +93,20 @@ impl Making {
     async fn finish(self) -> Result<(), UpError> {
         match finish(&self.plan.name) {
             Ok(()) => Ok(()),
-            Err(why) => {
-                let _ = self.undo().await;
-                Err(why.into())
-            }
+            Err(why) => Err(self.undone(why.into(), |left| left).await),
         }
     }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 impl Lab {
@@ -89,11 +117,7 @@ impl Lab {
         let making = Making::begin(plan, OWN, Arc::new(true.into())).await?;
         match making.build(progress).await {
             Ok(lab) => making.finish().await.map(|()| lab),
-            Err(why) => {
-                // What fails here stays for `lab down`; the reason for it all is the one to tell.
-                let _ = making.undo().await;
-                Err(why)
-            }
+            Err(why) => Err(making.undone(why, |left| left).await),
         }
     }
 }
@@ -117,7 +141,7 @@ impl MeshLab {
     ///
     /// When `rest` fails, or it is stopped ([`LabError::Stopped`]), all is taken down again. A lab that was in the way is left alone.
     /// One whose maker was killed stays half made, and is known to be: [`StateError::Unfinished`].
-    pub async fn up_for<T, E: From<LabError>>(
+    pub async fn up_for<T, E: From<LabError> + Error + Send + Sync + 'static>(
         maker: Maker<'_, impl Future<Output = ()>>,
         topology: Topology,
         options: LabOptions<'_>,
@@ -129,7 +153,6 @@ impl MeshLab {
         let topology = topology.copied_as(name.clone(), datapath);
         let plan = LabPlan::new(spec(&topology)).map_err(LabError::from)?;
         let topology = topology.with_openvz_conf_dir(plan.vz_conf_dir());
-        let stopped = || LabError::Stopped { name: name.clone() };
         let mut stop = pin!(stop);
         let wanted = Arc::new(AtomicBool::new(true));
         let mut begun = pin!(Making::begin(plan, command, Arc::clone(&wanted)));
@@ -139,8 +162,8 @@ impl MeshLab {
                 wanted.store(false, Ordering::Relaxed);
                 // A thread is at it, which would take the name all the same.
                 return Err(match begun.await {
-                    Ok(making) => making.undo().await.map_or_else(LabError::from, |()| stopped()),
-                    Err(UpError::State(StateError::Busy { .. })) => stopped(),
+                    Ok(making) => making.stopped().await,
+                    Err(UpError::State(StateError::Busy { .. })) => LabError::Stopped { name },
                     Err(why) => why.into(),
                 }
                 .into());
@@ -163,15 +186,8 @@ impl MeshLab {
                 making.finish().await.map_err(LabError::from)?;
                 Ok(made)
             }
-            Some(Err(error)) => {
-                // The reason for it all is the one to tell; what stays is for `lab down`.
-                let _ = making.undo().await;
-                Err(error)
-            }
-            None => {
-                making.undo().await.map_err(LabError::from)?;
-                Err(stopped().into())
-            }
+            Some(Err(error)) => Err(making.undone(error, |left| LabError::from(left).into()).await),
+            None => Err(making.stopped().await.into()),
         }
     }
 }

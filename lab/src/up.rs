@@ -1,11 +1,12 @@
 //! Brings a lab up.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use ovs_mesh::link::{
     LinkError, Links, LinksOpenError, Netns, NetnsError, OffloadError, VethSpec, set_tx_checksum,
 };
-use ovs_mesh::{Datapath, HostName};
+use ovs_mesh::{Datapath, HostName, MeshName};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::phy::{self, CARD};
@@ -64,6 +65,21 @@ pub enum UpError {
         mtu: u32,
         /// The MTU that it has; 0 when there is no such device.
         found: u32,
+    },
+    /// It was stopped, or failed, and what was made of it is still there.
+    #[error(
+        "lab `{lab}` did not come up, and what was made could not be taken down: {left}; `{maker} down --name {lab}` removes it"
+    )]
+    Left {
+        /// The lab.
+        lab: MeshName,
+        /// The command that made it.
+        maker: String,
+        /// Why it is still there.
+        left: String,
+        /// Why it did not come up; none where it was stopped.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
     },
     /// A part of the work was cut short, by a panic or the end of the runtime.
     #[error("a part of the lab's coming up was cut short")]

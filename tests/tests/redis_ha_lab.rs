@@ -280,13 +280,45 @@ fn an_interrupted_up_leaves_nothing() {
     lab.nothing_left();
 }
 
+/// A hook in place of ours.
+fn hook(dir: &Path, script: &str) -> PathBuf {
+    let hook = dir.join("hook");
+    fs::write(&hook, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    hook
+}
+
+/// A mount that is gone when the test ends, however it ends.
+struct Mount(PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn what_a_failed_up_leaves_is_told() {
+    let lab = Named::new();
+    let dir = tempfile::tempdir().unwrap();
+    let busy = Mount(lab.dir().join("busy"));
+    let at = busy.0.display();
+    let hook = hook(dir.path(), &format!("mkdir {at} && mount -t tmpfs none {at}; echo no; exit 7"));
+    let left = format!("what was made could not be taken down: cannot remove {}: ", lab.dir().display());
+    let remedy = format!("`redis-ha lab down --name {}` removes it", lab.0);
+    let reason = "because: the hook of container 101 exited with 7: no";
+    lab.says(&["lab", "up", "--ovsmesh", hook.to_str().unwrap()], 1, &[&left, &remedy, reason]);
+    drop(busy);
+    lab.says(&["lab", "down"], 0, &[]);
+    lab.nothing_left();
+}
+
 #[test]
 fn a_second_signal_ends_up_at_once() {
     let lab = Named::new();
     let dir = tempfile::tempdir().unwrap();
-    let (hook, called) = (dir.path().join("hook"), dir.path().join("called"));
-    fs::write(&hook, format!("#!/bin/sh\ntouch {}\nexec sleep 1000\n", called.display())).unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let called = dir.path().join("called");
+    let hook = hook(dir.path(), &format!("touch {}; exec sleep 1000", called.display()));
     let mut child = start(&mut lab.command(&["lab", "up", "--ovsmesh", hook.to_str().unwrap()]), &called);
     signal(&child, Signal::SIGTERM);
     let mut told = String::new();
