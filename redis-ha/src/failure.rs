@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use ovs_mesh::MeshName;
 use ovsmesh_lab::{DownError, LabError, StateError};
 use redis_ha::{
     AgentError, BootstrapError, CertificateError, CheckError, ConfigError, DrillError, ProxyError,
@@ -47,6 +48,8 @@ pub(crate) enum Failure {
     Proxy(#[from] ProxyError),
     #[error(transparent)]
     Lab(#[from] ServiceLabError),
+    #[error("{why}")]
+    Lost { name: MeshName, why: ServiceLabError },
     #[error(transparent)]
     Down(#[from] DownError),
     #[error(transparent)]
@@ -125,9 +128,15 @@ impl Failure {
             // Show their faults themselves, each with its own `error:` line.
             Self::Config(ConfigError::File(error)) => error.to_string(),
             Self::Config(ConfigError::Topology { source }) => source.to_string(),
+            Self::Lost { name, why } => chain(why, Some(&lost_hint(name))),
             other => chain(other, other.hint()),
         }
     }
+}
+
+/// What helps where a part of the mesh below a lab is gone.
+pub(crate) fn lost_hint(name: &MeshName) -> String {
+    format!("take it down with: redis-ha lab down --name {name}; then make it anew")
 }
 
 /// An error with all its causes, each once, and the hint.

@@ -190,6 +190,15 @@ fn mended(lab: &Named) {
     fs::write(&conf, text).unwrap();
     lab.says(&["lab", "mend"], 0, &["redis of node 102 is started"]);
     whole(lab);
+    // A switch that hangs is told for what it is.
+    let switch: i32 =
+        fs::read_to_string(lab.dir().join("redis2/ovs-vswitchd.pid")).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(switch), Signal::SIGSTOP).unwrap();
+    let told = ["ovs-vswitchd on redis2 does not answer", "hint: take it down with: redis-ha lab down"];
+    lab.says(&["lab", "status"], 3, &told);
+    lab.says(&["lab", "mend"], 1, &told);
+    kill(Pid::from_raw(switch), Signal::SIGCONT).unwrap();
+    whole(lab);
 }
 
 fn whole(lab: &Named) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ovsmesh_lab::Signals;
 use redis_ha::{DrillOptions, DrillReport, Fault, ServiceLab, drill};
 
-use super::lab::LabName;
+use super::lab::{LabName, mend};
 use super::print;
 use crate::progress::say;
 use crate::{Exit, Failure, Format, Global};
@@ -62,7 +62,7 @@ pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure
     let report = tokio::select! {
         report = drill(&lab, &tenant, fault, options, &program) => report?,
         signal = signals.first() => {
-            lab.mend(&program).await?;
+            mend(&lab, &program).await?;
             return Err(Failure::Interrupted { exit: signal.into() });
         }
     };

@@ -1,6 +1,6 @@
 //! `redis-ha lab`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use ovs_mesh::{Datapath, MeshName};
@@ -63,7 +63,7 @@ pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> 
         LabCommand::Mend => {
             let lab = ServiceLab::open(&name)?;
             let program = std::env::current_exe().map_err(|source| Failure::Program { source })?;
-            let mut done = lab.mend(&program).await?;
+            let mut done = mend(&lab, &program).await?;
             if done.is_empty() {
                 done.push(format!("nothing in lab {name} is broken"));
             }
@@ -84,6 +84,17 @@ pub(crate) async fn run(global: &Global, options: Lab) -> Result<Exit, Failure> 
             print(&text)?;
             Ok(Exit::Done)
         }
+    }
+}
+
+/// Makes a lab whole; where that cannot be, what helps is told.
+pub(crate) async fn mend(lab: &ServiceLab, program: &Path) -> Result<Vec<String>, Failure> {
+    match lab.mend(program).await {
+        Ok(done) => Ok(done),
+        Err(why) if lab.damage().await.is_ok_and(|damage| !damage.lost.is_empty()) => {
+            Err(Failure::Lost { name: lab.mesh().name().clone(), why })
+        }
+        Err(why) => Err(why.into()),
     }
 }
 

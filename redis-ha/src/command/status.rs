@@ -14,6 +14,7 @@ use redis_ha::{
 use serde_json::{Value, json};
 
 use super::print;
+use crate::failure::lost_hint;
 use crate::{Exit, Failure, Format, Global};
 
 /// How long a Redis or a Sentinel may take to answer.
@@ -74,7 +75,7 @@ fn hint(lab: &ServiceLab, damage: &Damage) {
     }
     let name = lab.mesh().name();
     if !damage.lost.is_empty() {
-        anstream::eprintln!("hint: take it down with: redis-ha lab down --name {name}; then make it anew");
+        anstream::eprintln!("hint: {}", lost_hint(name));
     } else if !damage.mendable.is_empty() {
         anstream::eprintln!("hint: make it whole with: redis-ha lab mend --name {name}");
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,8 +26,9 @@ const OTHER_SIDE: &str = "otherside";
 const COOKIE: &str = "0x7265646973";
 /// When a daemon that was started would have ended, if it cannot run.
 const SOON: Duration = Duration::from_millis(200);
-/// How many seconds a host's `ovs-vswitchd` may take to take a flow.
+/// How many seconds a host's `ovs-vswitchd` may take to take a flow, and to tell its flows.
 const TIMEOUT: &str = "--timeout=10";
+const PATIENCE: &str = "--timeout=2";
 
 /// What was done about a daemon.
 #[derive(Debug, Clone, Copy)]
@@ -201,9 +202,13 @@ impl ServiceLab {
                 };
                 if is_cut {
                     let flow = format!("cookie={COOKIE},priority=60000,{matched},actions=drop");
-                    ofctl(host, &["add-flow", &bridge(host), &flow])?;
+                    ofctl(host, TIMEOUT, &["add-flow", &bridge(host), &flow])?;
                 } else {
-                    ofctl(host, &["del-flows", &bridge(host), &format!("cookie={COOKIE}/-1,{matched}")])?;
+                    ofctl(
+                        host,
+                        TIMEOUT,
+                        &["del-flows", &bridge(host), &format!("cookie={COOKIE}/-1,{matched}")],
+                    )?;
                 }
             }
         }
@@ -221,13 +226,13 @@ fn open_up(host: &HostPlan) -> Result<Option<String>, ServiceLabError> {
     if !is_cut_from_others(host)? {
         return Ok(None);
     }
-    ofctl(host, &["del-flows", &bridge(host), &cuts()])?;
+    ofctl(host, TIMEOUT, &["del-flows", &bridge(host), &cuts()])?;
     Ok(Some(format!("{} reaches all hosts again", host.name)))
 }
 
 /// Whether there are such flows.
 pub(super) fn is_cut_from_others(host: &HostPlan) -> Result<bool, ServiceLabError> {
-    Ok(ofctl(host, &["dump-flows", &bridge(host), &cuts()])?.contains("actions="))
+    Ok(ofctl(host, PATIENCE, &["dump-flows", &bridge(host), &cuts()])?.contains("actions="))
 }
 
 fn cuts() -> String {
@@ -239,12 +244,15 @@ fn bridge(host: &HostPlan) -> String {
     format!("unix:{}", host.dir.join("br-phy.mgmt").display())
 }
 
-fn ofctl(host: &HostPlan, words: &[&str]) -> Result<String, ServiceLabError> {
+fn ofctl(host: &HostPlan, timeout: &str, words: &[&str]) -> Result<String, ServiceLabError> {
     let failed = |reason: String| ServiceLabError::Flow { host: host.name.clone(), reason };
     let mut command = Command::new("ovs-ofctl");
     // A terminal's interrupt is ours to take, and not the end of a look at a lab that is whole.
-    let output = command.arg(TIMEOUT).args(words).process_group(0).output();
+    let output = command.arg(timeout).args(words).process_group(0).output();
     let output = output.map_err(|error| failed(error.to_string()))?;
+    if output.status.signal() == Some(Signal::SIGALRM as i32) {
+        return Err(ServiceLabError::Silent { host: host.name.clone() });
+    }
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()));
     }

@@ -68,6 +68,12 @@ pub enum ServiceLabError {
         /// What `ovs-ofctl` said.
         reason: String,
     },
+    /// A host's switch hangs.
+    #[error("ovs-vswitchd on {host} does not answer")]
+    Silent {
+        /// The host.
+        host: HostName,
+    },
     /// A file of the lab's.
     #[error("cannot {step} {}", path.display())]
     File {
