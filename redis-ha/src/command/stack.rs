@@ -21,7 +21,7 @@ pub(crate) struct Stack {
 
 #[derive(Debug, Subcommand)]
 enum StackCommand {
-    /// Print a `CloudFormation` template for the topology's hosts; touches nothing
+    /// Print a CloudFormation template for the topology's hosts; touches nothing
     Template(Template),
     /// Put a stack's outputs into the topology file, and into the service's file
     Fill(Fill),
