@@ -24,7 +24,7 @@ pub(crate) struct Status {
     /// The proxy host that this is; by default this machine's host name
     #[arg(long, env = "REDIS_HA_HOST", value_name = "NAME")]
     host: Option<HostName>,
-    /// `HAProxy`'s stats socket [default: /run/redis-ha/haproxy.sock]
+    /// HAProxy's stats socket [default: /run/redis-ha/haproxy.sock]
     #[arg(long, value_name = "PATH")]
     haproxy_socket: Option<PathBuf>,
 }
@@ -174,13 +174,13 @@ fn redis(cluster: &ClusterView, node: &NodeView) -> String {
         Ok(view) => view,
         Err(why) => return format!("Redis {}", unanswered(why)),
     };
-    let keys = view.keys;
+    let keys = if view.keys == 1 { "1 key" } else { &format!("{} keys", view.keys) };
     match view.replication.role {
-        Role::Master => format!("master, {keys} keys"),
-        Role::Replica if !view.replication.link => format!("replica WITHOUT A MASTER, {keys} keys"),
+        Role::Master => format!("master, {keys}"),
+        Role::Replica if !view.replication.link => format!("replica WITHOUT A MASTER, {keys}"),
         Role::Replica => match cluster.behind(node) {
-            Some(behind) => format!("replica, {behind} bytes behind, {keys} keys"),
-            None => format!("replica of another history, {keys} keys"),
+            Some(behind) => format!("replica, {behind} bytes behind, {keys}"),
+            None => format!("replica of another history, {keys}"),
         },
     }
 }
