@@ -174,12 +174,12 @@ fn redis(cluster: &ClusterView, node: &NodeView) -> String {
         Ok(view) => view,
         Err(why) => return format!("Redis {}", unanswered(why)),
     };
-    let keys = if view.keys == 1 { "1 key" } else { &format!("{} keys", view.keys) };
+    let keys = count(view.keys, "key");
     match view.replication.role {
         Role::Master => format!("master, {keys}"),
         Role::Replica if !view.replication.link => format!("replica WITHOUT A MASTER, {keys}"),
         Role::Replica => match cluster.behind(node) {
-            Some(behind) => format!("replica, {behind} bytes behind, {keys}"),
+            Some(behind) => format!("replica, {} behind, {keys}", count(behind, "byte")),
             None => format!("replica of another history, {keys}"),
         },
     }
@@ -188,9 +188,18 @@ fn redis(cluster: &ClusterView, node: &NodeView) -> String {
 fn sentinel(node: &NodeView) -> String {
     match &node.sentinel {
         Ok(named) => {
-            format!("its Sentinel names {} and knows {} others", named.master.ip(), named.sentinels)
+            let others = count(named.sentinels, "other");
+            format!("its Sentinel names {} and knows {others}", named.master.ip())
         }
         Err(why) => format!("Sentinel {}", unanswered(why)),
+    }
+}
+
+/// A number of things, each of which is called so.
+fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
     }
 }
 
