@@ -129,7 +129,7 @@ pub struct Bootstrapped {
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// It would be wrong, or might be.
-    #[error("tenant `{tenant}` gets no first master: {}", list(obstacles))]
+    #[error("tenant `{tenant}` gets no first master:{}", list(obstacles))]
     Refused {
         /// The cluster.
         tenant: TenantName,
@@ -165,8 +165,12 @@ pub enum BootstrapError {
     },
 }
 
+/// One beside what it is in the way of, several each on a line of its own.
 fn list(obstacles: &[Obstacle]) -> String {
-    obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    match obstacles {
+        [one] => format!(" {one}"),
+        several => several.iter().fold(String::new(), |text, obstacle| text + "\n  " + &obstacle.to_string()),
+    }
 }
 
 /// What to do with a cluster that looks like this, or why nothing. Pure.
