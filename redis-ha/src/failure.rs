@@ -106,6 +106,9 @@ impl Failure {
             Self::Check(CheckError::NotRendered { .. }) => {
                 Some("name the directory that `redis-ha render --out DIR` wrote")
             }
+            Self::Check(CheckError::Program { source, .. }) if source.kind() == ErrorKind::NotFound => Some(
+                "install the daemons that the service runs: apt install haproxy keepalived redis-server redis-sentinel",
+            ),
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))
             | Self::Drill(DrillError::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent {
