@@ -94,6 +94,11 @@ impl Failure {
             {
                 Some("run it as root, or as the user that may read it")
             }
+            Self::Certificate(CertificateError::File(SecretError::Read { source, .. }))
+                if source.kind() == ErrorKind::NotFound =>
+            {
+                Some("make it: (umask 077; cat fullchain.pem privkey.pem > FILE)")
+            }
             Self::Certificate(CertificateError::Content { .. }) => {
                 Some("write them into it: (umask 077; cat fullchain.pem privkey.pem > FILE)")
             }
