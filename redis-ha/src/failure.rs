@@ -114,6 +114,10 @@ impl Failure {
             Self::Check(CheckError::Program { source, .. }) if source.kind() == ErrorKind::NotFound => Some(
                 "install the daemons that the service runs: apt install haproxy keepalived redis-server redis-sentinel",
             ),
+            Self::Bootstrap(BootstrapError::Refused { .. }) => Some(
+                "see `redis-ha status`; where the Sentinels make no master although all of them answer, --tenant NAME --force CTID makes \
+                 the node that they name the master, with the data that it has",
+            ),
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))
             | Self::Drill(DrillError::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent {

@@ -31,8 +31,12 @@ defaults
     log global
     option dontlognull
     option tcplog
-    # A client whose proxy or host died is found by keep-alive, not by its silence: Redis clients may be silent for hours.
+    # A client whose host died is found by keep-alive, not by its silence, for Redis clients may be silent for hours: within two minutes.
+    # (The kernel's own keep-alive begins after two hours.)
     option clitcpka
+    clitcpka-idle 60s
+    clitcpka-intvl 10s
+    clitcpka-cnt 6
     option srvtcpka
     timeout client 1d
     timeout server 1d
