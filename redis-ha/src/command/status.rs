@@ -204,7 +204,7 @@ fn count(number: u64, one: &str) -> String {
 }
 
 fn unanswered(why: &Unanswered) -> String {
-    format!("does NOT ANSWER: {why}")
+    format!("does NOT ANSWER: {}", Chain(why))
 }
 
 fn cluster_json(cluster: &ClusterView) -> Value {
@@ -216,13 +216,13 @@ fn cluster_json(cluster: &ClusterView) -> Value {
             "behind_bytes": cluster.behind(node),
             "keys": view.keys,
         }),
-        Err(why) => json!({ "error": why.to_string() }),
+        Err(why) => json!({ "error": Chain(why).to_string() }),
     };
     let sentinel = |node: &NodeView| match &node.sentinel {
         Ok(named) => {
             json!({ "master": named.master.to_string(), "epoch": named.epoch, "others": named.sentinels })
         }
-        Err(why) => json!({ "error": why.to_string() }),
+        Err(why) => json!({ "error": Chain(why).to_string() }),
     };
     let nodes: Vec<Value> = cluster
         .nodes
