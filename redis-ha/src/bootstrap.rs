@@ -275,12 +275,18 @@ pub async fn bootstrap(
     let start = Instant::now();
     let look = || survey(config, cluster, credentials, netns, PATIENCE);
     let refused = |obstacles| BootstrapError::Refused { tenant: cluster.tenant.clone(), obstacles };
+    let mut told = None;
     let (first, others) = loop {
         match decide(&look().await, force) {
             Ok(Bootstrap::Done(master)) => return Ok(Bootstrapped { master, already: true }),
             Ok(Bootstrap::Promote { first, others }) => break (first, others),
             // Those that have just been started come to answer.
             Err(obstacles) if start.elapsed() < deadline && obstacles.iter().all(Obstacle::may_pass) => {
+                if told.as_ref() != Some(&obstacles) {
+                    let texts: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+                    progress(Step::Wait(texts.join("; ")));
+                    told = Some(obstacles);
+                }
                 sleep(LOOK).await;
             }
             Err(obstacles) => return Err(refused(obstacles)),

@@ -190,6 +190,7 @@ fn fill(options: &Fill) -> Result<(), Failure> {
             print(&format!("# {}\n{text}", path.display()))?;
         } else {
             replace(path, &text).map_err(|source| Failure::Write { path: path.clone(), source })?;
+            anstream::eprintln!("{} has what the stack has come to be", path.display());
         }
     }
     Ok(())
