@@ -40,6 +40,7 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Topology file [default: /etc/ovsmesh/mesh.toml; for `lab up`, the built-in example]
     #[arg(long, global = true, env = "OVSMESH_CONFIG", value_name = "FILE")]

@@ -182,9 +182,7 @@ fn switch_exit(error: &SwitchError) -> Exit {
 
 fn switch_hint(error: &SwitchError) -> Option<&'static str> {
     match error {
-        SwitchError::Connect(_) => {
-            Some("is ovsdb-server running? name another endpoint with --db or OVSMESH_DB")
-        }
+        SwitchError::Connect(_) => Some("name another endpoint with --db or OVSMESH_DB"),
         SwitchError::Remote { .. } => Some("run it on the host itself"),
         SwitchError::Links(_) | SwitchError::Link(_) | SwitchError::Gateway(_) => {
             Some("run as root: devices and namespaces are the kernel's")

@@ -129,7 +129,7 @@ pub struct Bootstrapped {
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// It would be wrong, or might be.
-    #[error("tenant `{tenant}` gets no first master: {}", list(obstacles))]
+    #[error("tenant `{tenant}` gets no first master:{}", list(obstacles))]
     Refused {
         /// The cluster.
         tenant: TenantName,
@@ -165,8 +165,12 @@ pub enum BootstrapError {
     },
 }
 
+/// One beside what it is in the way of, several each on a line of its own.
 fn list(obstacles: &[Obstacle]) -> String {
-    obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    match obstacles {
+        [one] => format!(" {one}"),
+        several => several.iter().fold(String::new(), |text, obstacle| text + "\n  " + &obstacle.to_string()),
+    }
 }
 
 /// What to do with a cluster that looks like this, or why nothing. Pure.
@@ -271,12 +275,18 @@ pub async fn bootstrap(
     let start = Instant::now();
     let look = || survey(config, cluster, credentials, netns, PATIENCE);
     let refused = |obstacles| BootstrapError::Refused { tenant: cluster.tenant.clone(), obstacles };
+    let mut told = None;
     let (first, others) = loop {
         match decide(&look().await, force) {
             Ok(Bootstrap::Done(master)) => return Ok(Bootstrapped { master, already: true }),
             Ok(Bootstrap::Promote { first, others }) => break (first, others),
             // Those that have just been started come to answer.
             Err(obstacles) if start.elapsed() < deadline && obstacles.iter().all(Obstacle::may_pass) => {
+                if told.as_ref() != Some(&obstacles) {
+                    let texts: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+                    progress(Step::Wait(texts.join("; ")));
+                    told = Some(obstacles);
+                }
                 sleep(LOOK).await;
             }
             Err(obstacles) => return Err(refused(obstacles)),

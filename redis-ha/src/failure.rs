@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ovs_mesh::MeshName;
 use ovsmesh_lab::{DownError, LabError, StateError};
 use redis_ha::{
-    AgentError, BootstrapError, CertificateError, CheckError, ConfigError, DrillError, ProxyError,
+    AgentError, BootstrapError, CertificateError, CheckError, ConfigError, DrillError, Obstacle, ProxyError,
     SecretError, ServiceLabError,
 };
 
@@ -73,8 +73,7 @@ impl Failure {
             | Self::NoProxy { .. }
             | Self::Tenant { .. }
             | Self::Lab(ServiceLabError::Mesh(LabError::Plan(_)))
-            | Self::Drill(DrillError::Tenant { .. } | DrillError::PlotPath { .. })
-            | Self::Agent(AgentError::NoProxy { .. }) => Exit::Usage,
+            | Self::Drill(DrillError::Tenant { .. } | DrillError::PlotPath { .. }) => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -97,10 +96,15 @@ impl Failure {
             {
                 Some("run it as root, or as the user that may read it")
             }
+            Self::Certificate(CertificateError::File(SecretError::Read { source, .. }))
+                if source.kind() == ErrorKind::NotFound =>
+            {
+                Some("make it: (umask 077; cat fullchain.pem privkey.pem > FILE)")
+            }
             Self::Certificate(CertificateError::Content { .. }) => {
                 Some("write them into it: (umask 077; cat fullchain.pem privkey.pem > FILE)")
             }
-            Self::NoProxy { .. } | Self::Agent(AgentError::NoProxy { .. }) => Some(
+            Self::NoProxy { .. } => Some(
                 "run it on one of them; if this machine is one under another name, say which with --host or REDIS_HA_HOST",
             ),
             Self::Proxy(ProxyError::Addresses { .. }) => {
@@ -109,10 +113,23 @@ impl Failure {
             Self::Check(CheckError::NotRendered { .. }) => {
                 Some("name the directory that `redis-ha render --out DIR` wrote")
             }
-            Self::Bootstrap(BootstrapError::Refused { .. }) => Some(
-                "see `redis-ha status`; where the Sentinels make no master although all of them answer, --tenant NAME --force CTID makes \
-                 the node that they name the master, with the data that it has",
+            Self::Check(CheckError::Program { source, .. }) if source.kind() == ErrorKind::NotFound => Some(
+                "install the daemons that the service runs: apt install haproxy keepalived redis-server redis-sentinel",
             ),
+            // Nothing but what there is of a service that ran already.
+            Self::Bootstrap(BootstrapError::Refused { obstacles, .. })
+                if obstacles.iter().all(|obstacle| {
+                    matches!(
+                        obstacle,
+                        Obstacle::FailedOver { .. } | Obstacle::Replicas { .. } | Obstacle::Data { .. }
+                    )
+                }) =>
+            {
+                Some(
+                    "see `redis-ha status`; if the Sentinels make no master of themselves, --tenant NAME --force CTID makes the node that \
+                     they name the master: the others get its data and lose their own",
+                )
+            }
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))
             | Self::Drill(DrillError::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent {

@@ -45,7 +45,7 @@ impl StatsError {
             Self::Answer { path, source } => return format!("{}: {source}", path.display()),
         };
         let means = match source.kind() {
-            ErrorKind::NotFound => "there is no such socket: HAProxy has not been started",
+            ErrorKind::NotFound => "there is no such socket: HAProxy does not run, or is told another",
             ErrorKind::ConnectionRefused => "nobody listens there: HAProxy has ended",
             ErrorKind::PermissionDenied => "permission denied: run it as root",
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
@@ -148,7 +148,7 @@ impl ProxyView {
 }
 
 #[cfg(test)]
-mod causes {
+mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -161,7 +161,7 @@ mod causes {
             let cause = servers(&socket).unwrap_err().cause();
             cause.strip_prefix(&format!("{}: ", socket.display())).unwrap().to_owned()
         };
-        assert_eq!(told(), "there is no such socket: HAProxy has not been started");
+        assert_eq!(told(), "there is no such socket: HAProxy does not run, or is told another");
         let listener = UnixListener::bind(&socket).unwrap();
         assert_eq!(told(), "it takes questions, but gives no answer within 2 s");
         drop(listener);
@@ -172,11 +172,6 @@ mod causes {
         let other = StatsError::Socket { path: "x".into(), source: io::Error::other("why") };
         assert_eq!(other.cause(), "x: why");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn haproxys_names_are_not_ours() {

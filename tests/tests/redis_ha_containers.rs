@@ -169,10 +169,19 @@ async fn containers_of_the_rendered_script_are_a_cluster() {
     let told = machines.wait("proxy1", &bootstrap);
     assert!(told.contains("is already the master, with all replicas"), "{told}");
     assert!(!told.contains("101 is already"), "{told}");
-    // What dies is started again.
-    machines.done("redis1", "lxc-attach -n 101 --clear-env -- /bin/systemctl kill -s KILL redis-ha-redis");
+    // A master that is killed is started again by its unit, and replaced as well.
+    let named =
+        |told: &str| told.lines().find_map(|line| line.strip_prefix("acme: ")?.get(..3).map(str::to_owned));
+    let killed = named(&told).unwrap();
+    let (host, _) = NODES.into_iter().find(|(_, ctid)| *ctid == killed).unwrap();
+    machines.done(
+        host,
+        &format!("lxc-attach -n {killed} --clear-env -- /bin/systemctl kill -s KILL redis-ha-redis"),
+    );
+    std::thread::sleep(Duration::from_secs(2));
     let told = machines.wait("proxy1", &bootstrap);
     assert!(told.contains("is already the master, with all replicas"), "{told}");
+    assert_ne!(named(&told).unwrap(), killed, "{told}");
 
     // A script that is run again leaves alone what runs; a container that stops leaves its bridge.
     let begun = "lxc-attach -n 102 --clear-env -- /bin/systemctl show -P ActiveEnterTimestampMonotonic redis-ha-redis";

@@ -153,11 +153,12 @@ fn mode(path: &Path, wanted: u32) -> Result<Option<Finding>, CheckError> {
     if found == wanted {
         return Ok(None);
     }
-    let what = match (found & !wanted, wanted & !found) {
-        (0, _) => "who needs it cannot use it",
-        (more, _) if more & 0o044 != 0 => "others may read it",
-        (more, _) if more & 0o022 != 0 => "others may write it",
-        _ => "others may do what they are not to",
+    let more = found & !wanted;
+    let what = match more {
+        0 => "who needs it cannot use it",
+        _ if more & 0o044 != 0 => "others may read it",
+        _ if more & 0o022 != 0 => "others may write it",
+        _ => "it allows more than is needed",
     };
     Ok(Some(Finding {
         check: "mode",

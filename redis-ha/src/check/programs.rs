@@ -28,10 +28,7 @@ pub(super) fn check(
     let name = rendered.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let said = match name {
         "haproxy.cfg" => haproxy(rendered, path, report)?,
-        "keepalived.conf" => said(&run(
-            Command::new("keepalived").args(["--config-test", "--use-file"]).arg(path),
-            "keepalived",
-        )?),
+        "keepalived.conf" => keepalived(path, report)?,
         "redis.conf" => daemon("redis-server", path, &redis)?,
         "sentinel.conf" => daemon("redis-sentinel", path, &sentinel)?,
         name if Path::new(name).extension().is_some_and(|kind| kind == "service") => {
@@ -50,6 +47,32 @@ pub(super) fn check(
         }),
     }
     Ok(())
+}
+
+/// `keepalived --config-test`; it wants the VIPs' device, so where this machine has none of that name, it gets a network namespace with
+/// one.
+fn keepalived(path: &Path, report: &mut CheckReport) -> Result<Option<String>, CheckError> {
+    let text = fs::read_to_string(path).map_err(file("read", path))?;
+    let device = text.lines().find_map(|line| line.trim_start().strip_prefix("interface "));
+    let absent = device.filter(|name| !Path::new("/sys/class/net").join(name).exists());
+    let mut command = match absent {
+        None => Command::new("keepalived"),
+        Some(device) => {
+            report.notes.push(format!(
+                "{}: checked with a device {device} made for that, since this machine has none",
+                path.display()
+            ));
+            let mut command = Command::new("unshare");
+            // Who is not root is so in a namespace of users.
+            if !nix::unistd::geteuid().is_root() {
+                command.args(["--user", "--map-root-user"]);
+            }
+            let made = "PATH=$PATH:/usr/sbin:/sbin; ip link add \"$0\" type veth && exec keepalived \"$@\"";
+            command.args(["--net", "sh", "-c", made, device]);
+            command
+        }
+    };
+    Ok(said(&run(command.args(["--config-test", "--use-file"]).arg(path), "keepalived")?))
 }
 
 /// `haproxy -c`; it opens the tenants' namespaces, so those that this machine does not have are left out, and certificates, which lie
@@ -236,6 +259,24 @@ mod tests {
         });
         assert!(!output.unwrap().status.success());
         assert!(started.elapsed() < DEADLINE);
+    }
+
+    #[test]
+    fn keepalived_takes_a_configuration_of_another_machines_devices() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = |more: &str| {
+            let text = format!(
+                "vrrp_instance x {{\n    interface absent0\n    virtual_router_id 7\n    virtual_ipaddress {{\n        \
+                 10.0.0.1/24 dev absent0\n    }}\n{more}}}\n"
+            );
+            fs::write(file.path(), text).unwrap();
+            let mut report = CheckReport::default();
+            let said = keepalived(file.path(), &mut report).unwrap();
+            assert!(report.notes[0].contains("a device absent0 made for that"), "{:?}", report.notes);
+            said
+        };
+        assert_eq!(said(""), None);
+        assert!(said("    nonsense\n").unwrap().contains("nonsense"));
     }
 
     #[test]

@@ -9,16 +9,16 @@ use redis_ha::{AgentOptions, Config, Secrets, agent};
 
 use crate::{Exit, Failure, Global};
 
-/// Tells `HAProxy` which node of each cluster is the master, and keepalived whether `HAProxy` lives
+/// Tell HAProxy which node of each cluster is the master, and keepalived whether HAProxy lives
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
     /// The proxy host that this is; by default this machine's host name
     #[arg(long, env = "REDIS_HA_HOST", value_name = "NAME")]
     host: Option<HostName>,
-    /// `HAProxy`'s stats socket, with level admin
+    /// HAProxy's stats socket, with level admin
     #[arg(long, value_name = "PATH", default_value = "/run/redis-ha/haproxy.sock")]
     haproxy_socket: PathBuf,
-    /// The file from which keepalived knows whether `HAProxy` lives: 0, or 1 when it does not
+    /// The file from which keepalived knows whether HAProxy lives: 0, or 1 when it does not
     #[arg(long, value_name = "PATH", default_value = "/run/redis-ha/haproxy.dead")]
     track_file: PathBuf,
     /// Keep a master up that no replica follows any more (to measure what that loses)

@@ -36,6 +36,8 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failu
     {
         return Err(Failure::Tenant { tenant: tenant.clone() });
     }
+    // A tenant's failure is not another's.
+    let mut failed: Vec<Failure> = Vec::new();
     for (cluster, credentials) in secrets.of(&config) {
         let name = &cluster.tenant;
         if tenant.as_ref().is_some_and(|tenant| tenant != name) {
@@ -47,10 +49,17 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failu
             Step::Attach(node) => anstream::eprintln!("{name}: {node} becomes its replica"),
             Step::Wait(missing) => anstream::eprintln!("{name}: waiting, {missing}"),
         };
-        let done =
-            bootstrap(&config, cluster, credentials, &netns, force.as_ref(), timeout, progress).await?;
-        let word = if done.already { "is already" } else { "is" };
-        print(&format!("{name}: {} {word} the master, with all replicas\n", done.master))?;
+        match bootstrap(&config, cluster, credentials, &netns, force.as_ref(), timeout, progress).await {
+            Ok(done) => {
+                let word = if done.already { "is already" } else { "is" };
+                print(&format!("{name}: {} {word} the master, with all replicas\n", done.master))?;
+            }
+            Err(error) => failed.push(Failure::from(error)),
+        }
     }
-    Ok(Exit::Done)
+    let Some(last) = failed.pop() else { return Ok(Exit::Done) };
+    for failure in failed {
+        anstream::eprintln!("{}", failure.text());
+    }
+    Err(last)
 }

@@ -34,7 +34,9 @@ pub(crate) fn run(global: &Global, options: &Check) -> Result<Exit, Failure> {
                 let _ = writeln!(text, "note: {note}");
             }
             let files = if report.accepted == 1 { "1 file" } else { &format!("{} files", report.accepted) };
-            let _ = writeln!(text, "{files} accepted by the daemons, {} findings", report.findings.len());
+            let findings = report.findings.len();
+            let findings = if findings == 1 { "1 finding" } else { &format!("{findings} findings") };
+            let _ = writeln!(text, "{files} accepted by the daemons, {findings}");
             print(&text)?;
         }
     }

@@ -27,11 +27,9 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
     let certificates = Certificates::read(&config)?;
     let mut text = String::new();
     let files = render(&config, &secrets, &certificates);
-    ignored(&options.out).map_err(|source| Failure::File {
-        step: "write",
-        path: options.out.join(IGNORE),
-        source,
-    })?;
+    let out = &options.out;
+    fs::create_dir_all(out).map_err(|source| Failure::File { step: "make", path: out.clone(), source })?;
+    ignored(out).map_err(|source| Failure::File { step: "write", path: out.join(IGNORE), source })?;
     for (dir, mode) in directories(&files) {
         let path = options.out.join(dir);
         directory(&path, mode).map_err(|source| Failure::File { step: "make", path, source })?;
@@ -53,7 +51,6 @@ pub(crate) fn run(global: &Global, options: &Render) -> Result<Exit, Failure> {
 
 /// What is rendered has passwords: git keeps neither them from others nor a file's mode.
 fn ignored(out: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(out)?;
     let path = out.join(IGNORE);
     if path.try_exists()? { Ok(()) } else { fs::write(path, "*\n") }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Stack {
 
 #[derive(Debug, Subcommand)]
 enum StackCommand {
-    /// Print a `CloudFormation` template for the topology's hosts; touches nothing
+    /// Print a CloudFormation template for the topology's hosts; touches nothing
     Template(Template),
     /// Put a stack's outputs into the topology file, and into the service's file
     Fill(Fill),
@@ -190,6 +190,7 @@ fn fill(options: &Fill) -> Result<(), Failure> {
             print(&format!("# {}\n{text}", path.display()))?;
         } else {
             replace(path, &text).map_err(|source| Failure::Write { path: path.clone(), source })?;
+            anstream::eprintln!("{} has what the stack has come to be", path.display());
         }
     }
     Ok(())

@@ -25,7 +25,7 @@ pub(crate) struct Status {
     /// The proxy host that this is; by default this machine's host name
     #[arg(long, env = "REDIS_HA_HOST", value_name = "NAME")]
     host: Option<HostName>,
-    /// `HAProxy`'s stats socket [default: /run/redis-ha/haproxy.sock]
+    /// HAProxy's stats socket [default: /run/redis-ha/haproxy.sock]
     #[arg(long, value_name = "PATH")]
     haproxy_socket: Option<PathBuf>,
 }
@@ -185,13 +185,13 @@ fn redis(cluster: &ClusterView, node: &NodeView) -> String {
         Ok(view) => view,
         Err(why) => return format!("Redis {}", unanswered(why)),
     };
-    let keys = view.keys;
+    let keys = count(view.keys, "key");
     match view.replication.role {
-        Role::Master => format!("master, {keys} keys"),
-        Role::Replica if !view.replication.link => format!("replica WITHOUT A MASTER, {keys} keys"),
+        Role::Master => format!("master, {keys}"),
+        Role::Replica if !view.replication.link => format!("replica WITHOUT A MASTER, {keys}"),
         Role::Replica => match cluster.behind(node) {
-            Some(behind) => format!("replica, {behind} bytes behind, {keys} keys"),
-            None => format!("replica of another history, {keys} keys"),
+            Some(behind) => format!("replica, {} behind, {keys}", count(behind, "byte")),
+            None => format!("replica of another history, {keys}"),
         },
     }
 }
@@ -199,14 +199,23 @@ fn redis(cluster: &ClusterView, node: &NodeView) -> String {
 fn sentinel(node: &NodeView) -> String {
     match &node.sentinel {
         Ok(named) => {
-            format!("its Sentinel names {} and knows {} others", named.master.ip(), named.sentinels)
+            let others = count(named.sentinels, "other");
+            format!("its Sentinel names {} and knows {others}", named.master.ip())
         }
         Err(why) => format!("Sentinel {}", unanswered(why)),
     }
 }
 
+/// A number of things, each of which is called so.
+fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    }
+}
+
 fn unanswered(why: &Unanswered) -> String {
-    format!("does NOT ANSWER: {why}")
+    format!("does NOT ANSWER: {}", Chain(why))
 }
 
 fn cluster_json(cluster: &ClusterView) -> Value {
@@ -218,13 +227,13 @@ fn cluster_json(cluster: &ClusterView) -> Value {
             "behind_bytes": cluster.behind(node),
             "keys": view.keys,
         }),
-        Err(why) => json!({ "error": why.to_string() }),
+        Err(why) => json!({ "error": Chain(why).to_string() }),
     };
     let sentinel = |node: &NodeView| match &node.sentinel {
         Ok(named) => {
             json!({ "master": named.master.to_string(), "epoch": named.epoch, "others": named.sentinels })
         }
-        Err(why) => json!({ "error": why.to_string() }),
+        Err(why) => json!({ "error": Chain(why).to_string() }),
     };
     let nodes: Vec<Value> = cluster
         .nodes

@@ -206,7 +206,8 @@ impl Checker<'_> {
             return None;
         };
         let proxy_hosts = proxies.map_or(&[][..], |proxies| &proxies.hosts);
-        for host in proxy_hosts {
+        // Of a host that is none it is told already.
+        for host in proxy_hosts.iter().filter(|host| self.topology.host(host).is_some()) {
             if !tenant.gateways().iter().any(|gateway| gateway.host() == host) {
                 self.fault(
                     &name.span,

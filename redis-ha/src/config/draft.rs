@@ -173,6 +173,9 @@ fn aws(reader: &mut Reader, fields: &Fields<'_>, at: At<()>) -> Option<AwsDraft>
     let reserve = fields.get("reserve").and_then(|value| {
         explained(reader, value, "a network interface", "an id as \"eni-0123456789abcdef0\"")
     });
+    if tables.is_none() && fields.get("route_tables").is_some() {
+        return None;
+    }
     Some(AwsDraft { at, is_route, tables, region, interfaces: interfaces.unwrap_or_default(), reserve })
 }
 
@@ -308,6 +311,7 @@ fn list<T>(
         reader.mistyped(value, key, wanted);
         return None;
     };
-    let all = array.iter().filter_map(|entry| read(reader, entry)).collect();
-    Some(At { value: all, span: value.span() })
+    // All are looked at, but of less than the whole nothing more is to be said.
+    let all: Vec<_> = array.iter().filter_map(|entry| read(reader, entry)).collect();
+    (all.len() == array.len()).then(|| At { value: all, span: value.span() })
 }

@@ -247,11 +247,13 @@ impl Config {
             Ok(topology) => topology,
             Err(error) => {
                 // The place that names it is where it is mended, as a rule.
-                faults.push(Fault::new(
-                    span,
-                    format!("cannot read the topology file {}: {error}", mesh.display()),
-                    "name the topology file that the hosts have, relative to this file's directory, or absolute",
-                ));
+                let remedy = if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    "run it as root, or as the user that may read it"
+                } else {
+                    "name the topology file that the hosts have, relative to this file's directory, or absolute"
+                };
+                let problem = format!("cannot read the topology file {}: {error}", mesh.display());
+                faults.push(Fault::new(span, problem, remedy));
                 return Err(FileError::new(path, &text, faults).into());
             }
         };

@@ -195,7 +195,11 @@ fn read(path: &Path) -> Result<Secret, SecretError> {
 pub(super) fn private(path: &Path, longest: usize) -> Result<String, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(SecretError::Readable { path: path.to_owned(), mode });
     }

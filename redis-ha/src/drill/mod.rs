@@ -269,7 +269,7 @@ fn unplottable(path: &std::path::Path, reason: &io::Error) -> String {
 }
 
 impl DrillReport {
-    /// Whether a plot can be written there, to be asked before anything is broken. Writes nothing.
+    /// Whether a plot can be written there, to be asked before anything is broken. Leaves nothing there.
     pub fn can_plot(path: &std::path::Path) -> Result<(), DrillError> {
         plot::check(path).map_err(|reason| DrillError::PlotPath { path: path.to_owned(), reason })
     }

@@ -49,12 +49,12 @@ pub enum LabEc2Error {
         source: std::io::Error,
     },
     /// moto ended.
-    #[error("moto ended with {status}; its output is in {}", log.display())]
+    #[error("moto ended with {status}; {said}")]
     Ended {
         /// How.
         status: std::process::ExitStatus,
-        /// What it said.
-        log: PathBuf,
+        /// What it said last: a lab that did not come up leaves no log.
+        said: String,
     },
     /// A moto that is not the lab's EC2 could not be ended.
     #[error("cannot end moto (process {pid})")]
@@ -66,12 +66,12 @@ pub enum LabEc2Error {
         source: std::io::Error,
     },
     /// moto does not answer.
-    #[error("moto does not answer on {at} after {} s; its output is in {}", DEADLINE.as_secs(), log.display())]
+    #[error("moto does not answer on {at} after {} s; {said}", DEADLINE.as_secs())]
     Silent {
         /// Where it was to.
         at: SocketAddr,
-        /// What it said.
-        log: PathBuf,
+        /// What it said last.
+        said: String,
     },
     /// It does not do what EC2 does.
     #[error(transparent)]
@@ -87,6 +87,15 @@ pub enum LabEc2Error {
     /// It moves addresses of IPv4 alone.
     #[error("EC2 in a lab needs proxies and VIPs of IPv4")]
     Family,
+}
+
+/// The last line of a log that says anything.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    match text.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("it said: {}", line.trim()),
+        None => "it said nothing".to_owned(),
+    }
 }
 
 /// A lab's EC2, as one who is on the underlay reaches it.
@@ -146,12 +155,11 @@ impl LabEc2 {
         let failed = |source| LabEc2Error::Start { python: python.to_owned(), source };
         let end = Instant::now() + DEADLINE;
         while self.netns.run(|| TcpStream::connect_timeout(&self.at, PAUSE).is_err())? {
-            let log = || log.to_owned();
             if let Some(status) = child.try_wait().map_err(failed)? {
-                return Err(LabEc2Error::Ended { status, log: log() }.into());
+                return Err(LabEc2Error::Ended { status, said: last_words(log) }.into());
             }
             if Instant::now() > end {
-                return Err(LabEc2Error::Silent { at: self.at, log: log() }.into());
+                return Err(LabEc2Error::Silent { at: self.at, said: last_words(log) }.into());
             }
             sleep(PAUSE).await;
         }

@@ -2,8 +2,6 @@
 //!
 //! `net.core` is a network namespace's own, so a container has a file of its own; `vm` and `fs` are the host's, for all containers.
 
-use std::path::Path;
-
 use ovs_mesh::HostName;
 
 use super::{Place, RenderedFile, head};
@@ -14,6 +12,7 @@ pub(super) const PATH: &str = "/etc/sysctl.d/60-redis-ha.conf";
 pub(super) const PROXY_PATH: &str = "/etc/sysctl.d/60-redis-ha-proxy.conf";
 
 const HOST: &str = "\
+# A machine that has a higher limit already keeps it by a file of a later name in /etc/sysctl.d.
 # A fork, for the disk or a replica, copies only what is written meanwhile, but by default the kernel refuses it when twice the data
 # might not fit: no snapshot, no new replica. What containers really take is limited by their own memory.
 vm.overcommit_memory = 1
@@ -29,6 +28,7 @@ net.core.somaxconn = 4096
 ";
 
 const PROXY: &str = "\
+# A machine that has a higher limit already keeps it by a file of a later name in /etc/sysctl.d.
 # After a failover all clients of a tenant connect again at once. One for whom there is no place in the queue tries again after a
 # second: that much longer an outage. HAProxy asks for as many places as it takes connections, and gets no more than this.
 net.core.somaxconn = 32768
@@ -60,12 +60,9 @@ pub(super) fn host(host: &HostName) -> RenderedFile {
 /// The lines of a host's script that put its file in place. A machine that does not let itself be set, as one that is a container
 /// itself, can have containers all the same.
 pub(super) fn install(host: &HostName) -> String {
-    let dir = Path::new(PATH).parent().unwrap_or(Path::new("/")).display();
     format!(
-        "mkdir -p {dir}
-cp hosts/{host}{PATH} {PATH}
-chmod 644 {PATH}
-sysctl -q -p {PATH} || echo \"$0: not all of {PATH} could be set; it says what each is for\" >&2
+        "install -D -m 644 hosts/{host}{PATH} {PATH} && sysctl -q -p {PATH} ||
+    echo \"$0: not all of {PATH} could be set; it says what each is for\" >&2
 "
     )
 }

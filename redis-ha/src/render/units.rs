@@ -278,9 +278,8 @@ pub(super) fn notify(config: &Config, aws: &Aws, proxy: &HostName, layout: &Layo
 # However often it ends, it is started again.
 StartLimitIntervalSec=0
 Description=Moves the VIPs in the VPC to the proxy that keepalived chose
-After=network-online.target
-Wants=network-online.target
-# keepalived's first word finds a reader: it is started once this has made the FIFO.
+After=network.target
+# keepalived's first word finds a reader: it is started once this has made the FIFO, for which no network is needed.
 Before=redis-ha-keepalived.service
 
 [Service]

@@ -45,6 +45,9 @@ pub enum FillError {
         /// The host.
         host: HostName,
     },
+    /// It is the topology's file, not the service's.
+    #[error("the file is a topology, and no service's file")]
+    Topology,
     /// What should be a table is something else.
     #[error("`{key}` is no table in the file")]
     NoTable {
@@ -124,6 +127,9 @@ fn set_addresses(
 /// The service's file with what `redis-ha notify` needs to know of the stack, in `[proxy.aws]`; the rest stays.
 pub fn fill_service(text: &str, topology: &Topology, outputs: &Outputs) -> Result<String, FillError> {
     let mut document: DocumentMut = text.parse()?;
+    if document.contains_key("host") || document.contains_key("tenant") {
+        return Err(FillError::Topology);
+    }
     let aws = proxy_aws(&mut document).ok_or(FillError::NoTable { key: "proxy.aws" })?;
     let region: Region = outputs.get("Region".to_owned(), "region")?;
     aws["region"] = value(region.as_str());
@@ -232,6 +238,7 @@ underlay_ip = "10.9.9.8"
         assert!(!fill_service(&filled, &topology, &two()).unwrap().contains("route_tables"));
         let odd = fill_service("proxy = 1\n", &topology, &two());
         assert_eq!(odd.unwrap_err().to_string(), "`proxy.aws` is no table in the file");
+        assert!(matches!(fill_service(MESH, &topology, &two()), Err(FillError::Topology)));
     }
 
     #[test]

@@ -63,8 +63,7 @@ WantedBy=multi-user.target
 const NOTIFY_UNIT: &str = "[Unit]
 Description=redis-ha notify: the VIP follows keepalived's master
 Before=redis-ha-keepalived.service
-After=network-online.target
-Wants=network-online.target
+After=network.target
 
 [Service]
 Type=notify

@@ -16,7 +16,7 @@ use super::resp::{Reply, Request, RespError};
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The tenant's namespace cannot be used.
-    #[error("cannot enter the tenant's network, which `ovsmesh sync` makes")]
+    #[error("cannot enter the tenant's network{}", made_by(source))]
     Netns {
         /// Why.
         #[source]
@@ -65,6 +65,10 @@ pub enum AskError {
         /// What it says.
         why: String,
     },
+}
+
+fn made_by(why: &NetnsError) -> &'static str {
+    if matches!(why, NetnsError::Absent { .. }) { ", which `ovsmesh sync` makes" } else { "" }
 }
 
 /// A TCP socket in a namespace, which is looked up each time: it may have been made anew under its name.
