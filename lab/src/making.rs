@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use ovs_mesh::Topology;
+use ovs_mesh::{Chain, Topology};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -63,7 +63,12 @@ impl Making {
         match self.undo().await {
             // What was made is gone: the reason for it all.
             Ok(()) => why,
-            Err(left) => told(UpError::Left { lab, maker, left: chain(&left), source: Some(Box::new(why)) }),
+            Err(left) => told(UpError::Left {
+                lab,
+                maker,
+                left: Chain(&left).to_string(),
+                source: Some(Box::new(why)),
+            }),
         }
     }
 
@@ -72,7 +77,7 @@ impl Making {
         let (lab, maker) = (self.plan.name.clone(), self.maker.clone());
         match self.undo().await {
             Ok(()) => LabError::Stopped { name: lab },
-            Err(left) => UpError::Left { lab, maker, left: chain(&left), source: None }.into(),
+            Err(left) => UpError::Left { lab, maker, left: Chain(&left).to_string(), source: None }.into(),
         }
     }
 
@@ -96,17 +101,6 @@ impl Making {
             Err(why) => Err(self.undone(why.into(), |left| left).await),
         }
     }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl Lab {

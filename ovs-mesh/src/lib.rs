@@ -1,6 +1,7 @@
 //! Isolated layer-2 networks for many tenants over plain Open vSwitch.
 mod announce;
 mod attach;
+mod chain;
 mod diff;
 pub mod file;
 mod gre;
@@ -25,6 +26,7 @@ pub mod unixctl;
 
 pub use announce::{AnnounceError, attach_and_announce};
 pub use attach::{AttachError, Attachment, Decision, NotApplied, attach, attached_for, decide, detach};
+pub use chain::Chain;
 pub use diff::{
     Change, ColumnChange, ColumnValue, Conflict, Diff, HostDevice, HostDevices, KeptBridge, Step,
     removals_at_once,

@@ -8,9 +8,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use ovs_mesh::Datapath;
+use ovs_mesh::{Chain, Datapath};
 use ovsmesh_lab::{Lab, LabOptions};
-use redis_ha::{Chain, Config, DrillOptions, DrillReport, Fault, Profile, ServiceLab, ServiceOptions, drill};
+use redis_ha::{Config, DrillOptions, DrillReport, Fault, Profile, ServiceLab, ServiceOptions, drill};
 
 /// What the default profile is to keep to.
 #[derive(Debug, Clone, Copy)]

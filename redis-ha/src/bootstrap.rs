@@ -10,10 +10,9 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ovs_mesh::{Ctid, NetnsName, TenantName};
+use ovs_mesh::{Chain, Ctid, NetnsName, TenantName};
 use tokio::time::{Instant, sleep};
 
-use crate::chain::Chain;
 use crate::config::{Cluster, Config, Credentials};
 use crate::survey::{ClusterView, NodeView, redis_login, survey};
 use crate::wire::dial::{AskError, Connection};

@@ -74,7 +74,6 @@
 mod agent;
 pub mod aws;
 mod bootstrap;
-mod chain;
 mod check;
 mod config;
 mod drill;
@@ -93,7 +92,6 @@ pub use agent::{
     verdict_commands,
 };
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped, Obstacle, Step, bootstrap, decide, ready};
-pub use chain::Chain;
 pub use check::{CheckError, CheckReport, Finding, check, consistent};
 pub use config::{
     Aws, AwsVip, Bytes, BytesError, Certificate, CertificateError, Certificates, Cluster, Config,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ovs_mesh::link::Netns;
-use ovs_mesh::{Datapath, HostName, MeshName, Snapshot, Topology};
+use ovs_mesh::{Chain, Datapath, HostName, MeshName, Snapshot, Topology};
 use ovsmesh_lab::capture::{Capture, GreFrame};
 use ovsmesh_lab::{Lab, LabOptions, MeshLab};
 
@@ -114,7 +114,7 @@ impl TestLab {
         let down = Down(name.clone());
         let mesh = MeshLab::up(topology, LabOptions { name, datapath: datapath(), hook: &ovsmesh() }, &())
             .await
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", Chain(&error)));
         Self { mesh, _down: down }
     }
 
@@ -183,8 +183,8 @@ impl TestLab {
 
     /// What a host's OVSDB holds.
     pub async fn snapshot(&self, name: &str) -> Snapshot {
-        let switch = self.mesh.switch(&host(name)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-        switch.snapshot().await.unwrap_or_else(|error| panic!("{}", chain(&error)))
+        let switch = self.mesh.switch(&host(name)).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
+        switch.snapshot().await.unwrap_or_else(|error| panic!("{}", Chain(&error)))
     }
 
     /// The GRE frames that pass the underlay within `time`, in which `act` runs.
@@ -258,15 +258,4 @@ pub fn ask(netns: &Netns, to: &str, port: u16, bytes: &[u8]) -> Result<String, S
         return Err(format!("sent {} bytes, got {} others back", bytes.len(), same.len()));
     }
     Ok(String::from_utf8_lossy(word).trim().to_owned())
-}
-
-/// An error with all its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

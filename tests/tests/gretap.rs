@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use ovs_mesh::Chain;
 use ovs_mesh::isolation::{Check, Finding, Level, Severity, VerifyOptions};
-use ovsmesh_tests::{TestLab, chain, simple};
+use ovsmesh_tests::{TestLab, simple};
 
 /// How long ovs-vswitchd may take to see that a device is gone again.
 const MENDED: Duration = Duration::from_secs(15);
@@ -15,7 +16,7 @@ const MENDED: Duration = Duration::from_secs(15);
 async fn found(lab: &TestLab) -> Vec<Finding> {
     let options = VerifyOptions { levels: [Level::Static].into_iter().collect(), ..VerifyOptions::new(7) };
     let (report, notes) =
-        lab.mesh.verify(options, &()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        lab.mesh.verify(options, &()).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
     assert_eq!(notes, [""; 0], "something was not read");
     report.findings().to_vec()
 }

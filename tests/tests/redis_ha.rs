@@ -10,9 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ovs_mesh::isolation::VerifyOptions;
 use ovs_mesh::link::Netns;
-use ovs_mesh::{Ctid, Datapath, HostName};
+use ovs_mesh::{Chain, Ctid, Datapath, HostName};
 use ovsmesh_lab::{Lab, LabOptions};
-use ovsmesh_tests::{binary, chain, ovsmesh, unique_name};
+use ovsmesh_tests::{binary, ovsmesh, unique_name};
 use redis_ha::{
     Config, DrillOptions, DrillReport, Fault, Place, Service as Daemon, ServiceLab, ServiceOptions, drill,
 };
@@ -60,14 +60,14 @@ async fn up_with(service: &str, mesh: &str, ec2: Option<&Path>) -> Service {
     // Flows on br-phy are how single pairs of hosts are cut from each other.
     let mesh = LabOptions { name: unique_name(), datapath: Datapath::Netdev, hook: &ovsmesh() };
     let options = ServiceOptions { mesh, program: &redis_ha(), ec2 };
-    let lab = ServiceLab::up(config, options, &()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let lab = ServiceLab::up(config, options, &()).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
     Service { lab, _alone: alone }
 }
 
 impl Service {
     async fn drill(&self, tenant: &str, fault: Fault) -> DrillReport {
         let report = drill(&self.lab, tenant, fault, DrillOptions::default(), &redis_ha()).await;
-        let report = report.unwrap_or_else(|error| panic!("{fault}: {}", chain(&error)));
+        let report = report.unwrap_or_else(|error| panic!("{fault}: {}", Chain(&error)));
         println!("{report}");
         report
     }
@@ -198,7 +198,7 @@ async fn where_clients_go_ec2_leads_too() {
     let python = redis_ha().parent().and_then(Path::parent).expect("target").join("venv/bin/python");
     assert!(python.exists(), "{} is not there: run scripts/venv", python.display());
     let service = up_with(SERVICE, MESH, Some(&python)).await;
-    let holder = || service.lab.led().unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let holder = || service.lab.led().unwrap_or_else(|error| panic!("{}", Chain(&error)));
     // Which proxy is the first is a matter of milliseconds. There, by way of keepalived's FIFO, and back again.
     let first = holder();
     let Some([_]) = first.as_deref() else { panic!("at the start EC2 leads the VIPs to {first:?}") };
@@ -234,9 +234,9 @@ async fn where_clients_go_ec2_leads_too() {
         let told = String::from_utf8_lossy(&status.stderr);
         let is_told = told.contains(expected) && told.contains("\nhint: make it whole");
         assert!(status.status.code() == Some(3) && is_told, "{told}");
-        let done = service.lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let done = service.lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
         assert_eq!(done, ["moto is started"]);
-        service.lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        service.lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
         assert_eq!(holder(), before);
     };
     killed().await;
@@ -301,17 +301,17 @@ async fn mend_goes_through_all_of_it() {
         .collect();
 
     let error = lab.mend(&redis_ha()).await.unwrap_err();
-    let text = chain(&error);
+    let text = Chain(&error).to_string();
     assert!(away.iter().all(|conf| text.contains(conf.parent().unwrap().to_str().unwrap())), "{text}");
     assert!(killed.iter().all(|daemon| lab.pid(daemon).is_some()), "all the rest runs");
     assert!(!ofctl(&["dump-flows", &bridge, "cookie=0x7265646973/-1"]).contains("actions="));
     for conf in &away {
         std::fs::rename(conf.with_extension("away"), conf).unwrap();
     }
-    let mut done = lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let mut done = lab.mend(&redis_ha()).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
     done.sort();
     assert_eq!(done, ["sentinel of node 201 is started", "sentinel of node 203 is started"]);
-    lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    lab.whole(Duration::from_secs(60)).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
 }
 
 #[tokio::test]
@@ -372,7 +372,7 @@ async fn a_container_reaches_its_own_tenant_and_nothing_else() {
         .mesh()
         .verify(VerifyOptions::new(0x7265), &())
         .await
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", Chain(&error)));
     assert_eq!(report.findings(), [], "verify is not green");
 
     let mut outside: Vec<IpAddr> =

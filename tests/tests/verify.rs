@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ovs_mesh::Datapath;
 use ovs_mesh::isolation::{Check, Level, Report, Severity, VerifyOptions};
+use ovs_mesh::{Chain, Datapath};
 use ovsmesh_tests::faults::{FATAL, Fault, PROBED, catalogue, healthy, shell};
 use ovsmesh_tests::traffic::{BUSY, flow, loses_nothing};
-use ovsmesh_tests::{TestLab, chain, datapath};
+use ovsmesh_tests::{TestLab, datapath};
 
 /// How long a lab may take to be healthy again.
 const MENDED: Duration = Duration::from_secs(15);
@@ -23,7 +23,7 @@ async fn verify(lab: &TestLab, levels: &[Level]) -> Report {
     // Nobody in a lab is further than that.
     options.probe.wait = Duration::from_millis(100);
     let (report, notes) =
-        lab.mesh.verify(options, &()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        lab.mesh.verify(options, &()).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
     assert_eq!(notes, [""; 0], "something was not read");
     report
 }
@@ -38,7 +38,7 @@ async fn mend(lab: &TestLab, fault: &Fault, levels: &[Level]) -> Result<(), Stri
         match (synced, report.findings()) {
             (Ok(_), []) => return Ok(()),
             (synced, _) if started.elapsed() > MENDED => {
-                let why = synced.err().map(|error| chain(&error)).unwrap_or_default();
+                let why = synced.err().map(|error| Chain(&error)).unwrap_or_default();
                 return Err(format!("{} is not mended: {why}\n{report}", fault.name));
             }
             _ => tokio::time::sleep(Duration::from_millis(100)).await,

@@ -75,6 +75,7 @@ use self::layout::Layout;
 use self::owners::End;
 use self::run::{Next, Run, Sending, Via};
 use super::report::Report;
+use crate::chain::Chain;
 use crate::link::{LinkError, Links, LinksOpenError, Netns, NetnsError};
 use crate::names::{HostName, NetnsName, TenantName};
 use crate::openflow::{Connection, LOCAL, OpenFlowError, Output};
@@ -292,8 +293,8 @@ async fn inject(bridges: &mut HashMap<usize, Connection>, sending: &Sending, run
 /// One ovs-vswitchd serves all bridges: where it is busy, it is for all of them.
 fn untaken(run: &mut Run<'_>, tenant: usize, error: &OpenFlowError) {
     match error {
-        OpenFlowError::Deadline { .. } => run.stop(told(error)),
-        _ => run.close(tenant, told(error)),
+        OpenFlowError::Deadline { .. } => run.stop(Chain(error).to_string()),
+        _ => run.close(tenant, Chain(error).to_string()),
     }
 }
 
@@ -302,17 +303,6 @@ fn speak(gateways: &mut BTreeMap<usize, Gateway>, sending: &Sending, run: &mut R
     if let Err(error) = gateway.speak(&sending.frame) {
         run.refused(sending, error.to_string());
     }
-}
-
-/// An error with all its causes, as the reason of a finding.
-fn told(error: &OpenFlowError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::links::HostLinks;
 use super::report::Report;
 use super::trace::{DatapathPorts, FlowTable, KnownMac, Trace, TraceCase, Tracing, parse_learned};
 use super::verify::Progress;
+use crate::chain::Chain;
 use crate::link;
 use crate::names::HostName;
 use crate::plan::{Plan, PlanError};
@@ -46,21 +47,11 @@ pub(super) async fn trace(
         Err(Failed::Control(_)) if Instant::now() >= deadline => {
             tracer.report.skipped_level(host, Level::Trace, "the time was up before the first packet");
         }
-        Err(Failed::Control(error)) => tracer.failed("ovs-vswitchd", &chain(&error)),
+        Err(Failed::Control(error)) => tracer.failed("ovs-vswitchd", &Chain(&error).to_string()),
         Err(Failed::Reply(reason)) => tracer.failed("ovs-vswitchd", &reason),
         Err(Failed::Plan(error)) => return Err(error),
     }
     Ok(tracer.report)
-}
-
-/// An error with all its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 enum Failed {
@@ -255,7 +246,7 @@ impl Tracer<'_> {
         match found.await {
             Ok(vports) => self.report.extend(tracing.kernel_ports(&vports)),
             Err(error) => {
-                self.report.skipped(&self.plan.host, &[Check::DatapathPort], chain(&error));
+                self.report.skipped(&self.plan.host, &[Check::DatapathPort], Chain(&error).to_string());
             }
         }
     }

@@ -13,7 +13,8 @@ use super::machine::Machine;
 use super::probe::{Owners, ProbeOptions, probe};
 use super::report::Report;
 use super::static_checks::{StaticChecks, StaticError};
-use super::tracer::{chain, trace};
+use super::tracer::trace;
+use crate::chain::Chain;
 use crate::link::NetnsId;
 use crate::names::{HostName, TenantName};
 use crate::switch::{ControlError, Switch};
@@ -99,7 +100,7 @@ impl<'a> Verifier<'a> {
 
     /// Adds a host whose database cannot be read.
     pub fn unreachable(&mut self, host: &HostName, error: &dyn std::error::Error) {
-        let reason = format!("nothing is known of it: {}", chain(error));
+        let reason = format!("nothing is known of it: {}", Chain(error));
         let remedy = "see that ovsdb-server runs on the host and can be reached";
         let (check, severity) = (Check::SwitchUnreachable, Severity::Degraded);
         self.report.extend([Finding::new(check, severity, host, &[], "ovsdb-server", reason, remedy)]);
@@ -156,7 +157,7 @@ impl<'a> Verifier<'a> {
             for (Target { host, .. }, probed) in here.iter().zip(join_all(probes).await) {
                 match probed {
                     Ok(report) => self.report.join(report),
-                    Err(error) => self.report.skipped_level(host, Level::Probe, chain(&error)),
+                    Err(error) => self.report.skipped_level(host, Level::Probe, Chain(&error).to_string()),
                 }
             }
         }
@@ -179,7 +180,7 @@ impl<'a> Verifier<'a> {
         if matches!(error, ControlError::Remote { .. }) || !self.runs(Level::Static) {
             return;
         }
-        let reason = format!("it does not answer, so that nobody can say what it forwards: {}", chain(error));
+        let reason = format!("it does not answer, so that nobody can say what it forwards: {}", Chain(error));
         let remedy = "see that ovs-vswitchd runs, and what its log says";
         let (check, severity) = (Check::SwitchApplied, Severity::Degraded);
         self.report.extend([Finding::new(check, severity, host, &[], "ovs-vswitchd", reason, remedy)]);
@@ -198,7 +199,7 @@ impl<'a> Verifier<'a> {
                     }
                 }
             }
-            Err(error) => self.notes.push(format!("the kernel's devices are not checked: {}", chain(&error))),
+            Err(error) => self.notes.push(format!("the kernel's devices are not checked: {}", Chain(&error))),
         }
     }
 

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use ovs_mesh::{Ctid, TenantName};
+use ovs_mesh::{Chain, Ctid, TenantName};
 
 use super::answer::ListenError;
 use super::haproxy::HaproxyError;
 use super::judge::Verdict;
-use crate::chain::Chain;
 use crate::wire::dial::AskError;
 use crate::wire::report::ReportError;
 

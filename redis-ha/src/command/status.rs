@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ovs_mesh::HostName;
 use ovs_mesh::link::Links;
+use ovs_mesh::{Chain, HostName};
 use redis_ha::{
-    Chain, ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab,
-    ServiceLabError, Unanswered, survey,
+    ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, ServiceLabError,
+    Unanswered, survey,
 };
 use serde_json::{Value, json};
 

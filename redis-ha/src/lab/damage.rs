@@ -1,12 +1,11 @@
 //! What of a lab does not run or is cut off.
 
-use ovs_mesh::Datapath;
 use ovs_mesh::link::Links;
+use ovs_mesh::{Chain, Datapath};
 use ovsmesh_lab::LabStatus;
 
 use super::mend::is_cut_from_others;
 use super::{ServiceLab, ServiceLabError};
-use crate::chain::Chain;
 
 /// What of a lab does not run or is cut off, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

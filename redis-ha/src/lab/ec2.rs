@@ -13,8 +13,8 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ovs_mesh::HostName;
 use ovs_mesh::link::Netns;
+use ovs_mesh::{Chain, HostName};
 use tokio::time::sleep;
 
 use super::ServiceLabError;
@@ -22,7 +22,6 @@ use crate::aws::{
     AwsEnvironment, AwsNameError, CredentialChain, Ec2, Ec2Error, Endpoint, Imds, InterfaceId,
     NetworkInterface, Query, answer,
 };
-use crate::chain::Chain;
 use crate::config::{Aws, AwsVip, Config};
 
 const PORT: u16 = 5000;

@@ -13,11 +13,10 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 use ovs_mesh::link::{LinkError, Links, LinksOpenError, Netns, NetnsError, OffloadError};
-use ovs_mesh::{Ctid, HostName, MeshName};
+use ovs_mesh::{Chain, Ctid, HostName, MeshName};
 use ovsmesh_lab::{LabError, MeshLab};
 
 use self::ec2::LabEc2;
-use crate::chain::Chain;
 use crate::config::{Config, ConfigError, SecretError, Secrets};
 use crate::proxy::{ProxyError, ProxyView};
 use crate::render::{Layout, Place};

@@ -15,7 +15,7 @@ use super::{
     Reason, Sight, Subject, Taking, Verdict, Vpc, VpcError, VrrpState,
 };
 use crate::aws::{AwsEnvironment, InterfaceId};
-use crate::chain::Chain;
+use ovs_mesh::Chain;
 
 /// How often this machine's addresses and the FIFO's file are looked at.
 const WATCH: Duration = Duration::from_secs(1);

@@ -12,21 +12,21 @@ use std::time::{Duration, Instant};
 use ovs_mesh::isolation::{
     Check, Cookie, Finding, Level, Owners, ProbeError, ProbeOptions, Report, Severity, Stage, probe,
 };
-use ovs_mesh::{Datapath, HostName, Tenant, Topology};
+use ovs_mesh::{Chain, Datapath, HostName, Tenant, Topology};
 use ovsmesh_lab::MeshLab;
 use ovsmesh_lab::capture::GreFrame;
 use ovsmesh_tests::traffic::{BUSY, loses_nothing};
-use ovsmesh_tests::{FIVE_HOSTS, TestLab, chain, datapath, host, simple, topology};
+use ovsmesh_tests::{FIVE_HOSTS, TestLab, datapath, host, simple, topology};
 
 const COOKIE: u64 = 0x6f76_736d_6573_6821;
 
 async fn run(mesh: &MeshLab, name: &HostName) -> Result<Report, ProbeError> {
-    let switch = mesh.switch(name).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let switch = mesh.switch(name).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
     probe(&switch, mesh.topology(), name, &ProbeOptions::new(COOKIE), &Owners::new(mesh.topology())).await
 }
 
 async fn probed(lab: &TestLab, name: &str) -> Vec<Finding> {
-    let report = run(&lab.mesh, &host(name)).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let report = run(&lab.mesh, &host(name)).await.unwrap_or_else(|error| panic!("{}", Chain(&error)));
     report.findings().to_vec()
 }
 
@@ -259,7 +259,7 @@ async fn a_switch_that_is_busy_is_waited_for() {
     let report = std::thread::scope(|scope| {
         let probing = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(run(&lab.mesh, &host("h1"))).unwrap_or_else(|error| panic!("{}", chain(&error)))
+            runtime.block_on(run(&lab.mesh, &host("h1"))).unwrap_or_else(|error| panic!("{}", Chain(&error)))
         });
         std::thread::sleep(Duration::from_millis(1500));
         signal("CONT");
