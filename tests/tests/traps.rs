@@ -47,7 +47,7 @@ async fn an_equal_tuple_is_refused_and_a_missing_tunnel_seen() {
         let before = lab.snapshot("h1").await;
         let topology = variant(&lab, &[("acme", 7), ("globex", 8)]);
         let error = lab.mesh.sync_host(&topology, &host("h1")).await.unwrap_err();
-        let told = ovsmesh_tests::Chain(&error);
+        let told = Chain(&error).to_string();
         assert!(told.contains("theirs") && told.contains("br-x") && told.contains("agent=other"), "{told}");
         assert_eq!(lab.snapshot("h1").await, before, "something was changed");
     }

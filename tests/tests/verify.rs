@@ -38,7 +38,7 @@ async fn mend(lab: &TestLab, fault: &Fault, levels: &[Level]) -> Result<(), Stri
         match (synced, report.findings()) {
             (Ok(_), []) => return Ok(()),
             (synced, _) if started.elapsed() > MENDED => {
-                let why = synced.err().map(|error| Chain(&error)).unwrap_or_default();
+                let why = synced.err().map(|error| Chain(&error).to_string()).unwrap_or_default();
                 return Err(format!("{} is not mended: {why}\n{report}", fault.name));
             }
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
