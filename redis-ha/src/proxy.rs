@@ -47,6 +47,7 @@ impl StatsError {
         let means = match source.kind() {
             ErrorKind::NotFound => "there is no such socket: HAProxy does not run, or is told another",
             ErrorKind::ConnectionRefused => "nobody listens there: HAProxy has ended",
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "it ended while it was asked",
             ErrorKind::PermissionDenied => "permission denied: run it as root",
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 "it takes questions, but gives no answer within 2 s"
@@ -149,7 +150,11 @@ impl ProxyView {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 
     use super::*;
 
@@ -165,7 +170,18 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         assert_eq!(told(), "it takes questions, but gives no answer within 2 s");
         drop(listener);
+        fs::remove_file(&socket).unwrap();
+        // One that never listened. A listener that is dropped may live on for a moment, in a child that another test
+        // is starting.
+        let bound =
+            nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+                .unwrap();
+        nix::sys::socket::bind(bound.as_raw_fd(), &UnixAddr::new(&socket).unwrap()).unwrap();
         assert_eq!(told(), "nobody listens there: HAProxy has ended");
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe] {
+            let ended = StatsError::Socket { path: "x".into(), source: kind.into() };
+            assert_eq!(ended.cause(), "x: it ended while it was asked");
+        }
         // root is refused nothing.
         let refused = StatsError::Socket { path: "x".into(), source: ErrorKind::PermissionDenied.into() };
         assert_eq!(refused.cause(), "x: permission denied: run it as root");

@@ -1,7 +1,7 @@
 //! The detach point, run by a shell as OpenVZ runs it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,13 +16,19 @@ struct Ran {
     told: String,
 }
 
+/// Writes a program by another process: a child that another test is starting would hold our descriptor for a moment, and
+/// execve(2) refuses what is open for writing (ETXTBSY).
+fn write(path: &Path, text: &str, mode: u32) {
+    let mut command = Command::new("install");
+    command.arg("-m").arg(format!("{mode:o}")).arg("/dev/stdin").arg(path).stdin(Stdio::piped());
+    let mut install = command.spawn().unwrap();
+    install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success(), "{}", path.display());
+}
+
 /// Runs it with a program that does `body`, and in front of a script that does `kept`.
 fn run(body: &str, kept: Option<(&str, u32)>, veid: &str) -> Ran {
     let place = tempfile::Builder::new().prefix("it's a place").tempdir().unwrap();
-    let write = |path: &Path, text: &str, mode| {
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    };
     let (program, told, script) =
         (place.path().join("ovsmesh"), place.path().join("told"), place.path().join("vps.umount"));
     let record = "printf '%s|' \"$@\" \"$OVSMESH_HOST\" \"$OVSMESH_CONFIG\" > \"${0%/*}/told\"";
