@@ -235,15 +235,7 @@ fn in_the_way(node: &NodeView, first: &NodeView, forced: bool) -> Vec<Obstacle> 
 pub fn ready(view: &ClusterView) -> Result<(), String> {
     let master = view.master().ok_or("no majority of Sentinels names a node that is a master")?;
     for node in view.nodes.iter().filter(|node| node.ctid != master.ctid) {
-        let linked = node.redis.as_ref().is_ok_and(|redis| {
-            let replication = &redis.replication;
-            replication.role == Role::Replica
-                && replication.master == Some(master.redis_address())
-                && replication.link
-        });
-        if !linked {
-            return Err(format!("{} is not linked to {}", node.ctid, master.ctid));
-        }
+        follows(node, master)?;
     }
     let others = view.nodes.len() as u64 - 1;
     let knows_all = |node: &&NodeView| {
@@ -259,6 +251,25 @@ pub fn ready(view: &ClusterView) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Whether a node is linked to the master; else what it is instead.
+fn follows(node: &NodeView, master: &NodeView) -> Result<(), String> {
+    let not = |why: &str| Err(format!("{} is not linked to {}: {why}", node.ctid, master.ctid));
+    let replication = match &node.redis {
+        Ok(redis) => &redis.replication,
+        Err(why) => return not(&format!("it does not answer: {}", Chain(why))),
+    };
+    match replication.master {
+        _ if replication.role == Role::Master => not("it is a master"),
+        // As each starts.
+        Some(other) if other.ip().is_loopback() => not("no Sentinel has told it yet whose replica to be"),
+        Some(other) if other != master.redis_address() => not(&format!("it is a replica of {other}")),
+        None => not("it is a replica of nobody"),
+        Some(_) if replication.link => Ok(()),
+        Some(_) if replication.copying => not("it copies the data"),
+        Some(_) => not("its link is down"),
+    }
 }
 
 /// Looks, decides, promotes and waits until the cluster is as it should be.

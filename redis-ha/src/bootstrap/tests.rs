@@ -119,9 +119,36 @@ fn force_takes_the_data_of_the_node_that_sentinels_name() {
 
 #[test]
 fn what_is_missing_is_told() {
-    let mut view = done();
-    redis(&mut view, 2).replication.link = false;
-    assert_eq!(ready(&view), Err("103 is not linked to 101".to_owned()));
+    type Change = fn(&mut ClusterView);
+    let table: [(Change, &str); 7] = [
+        (|view| redis(view, 2).replication.link = false, "its link is down"),
+        (
+            |view| {
+                let replication = &mut redis(view, 2).replication;
+                (replication.link, replication.copying) = (false, true);
+            },
+            "it copies the data",
+        ),
+        (
+            |view| redis(view, 2).replication.master = Some(address(1)),
+            &format!("it is a replica of {}", address(1)),
+        ),
+        (
+            |view| redis(view, 2).replication.master = Some("127.0.0.1:1".parse().unwrap()),
+            "no Sentinel has told it yet whose replica to be",
+        ),
+        (|view| redis(view, 2).replication.master = None, "it is a replica of nobody"),
+        (|view| redis(view, 2).replication.role = Role::Master, "it is a master"),
+        (
+            |view| view.nodes[2].redis = Err(ReportError::Refused("LOADING".to_owned()).into()),
+            "it does not answer: it was refused: LOADING",
+        ),
+    ];
+    for (change, why) in table {
+        let mut view = done();
+        change(&mut view);
+        assert_eq!(ready(&view), Err(format!("103 is not linked to 101: {why}")));
+    }
     let mut view = done();
     sentinel(&mut view, 0).replicas = 1;
     assert_eq!(ready(&view), Ok(()));
