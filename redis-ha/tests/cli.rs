@@ -135,6 +135,37 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
 
 /// Copied by what does not keep modes, or by somebody whose mask is another.
 #[test]
+fn a_stack_that_is_open_to_everyone_is_told() {
+    let dir = example();
+    let stack = |client: &str, ssh: &str| {
+        let ranges = ["--client", client, "--ssh", ssh];
+        let fixed = [
+            "stack",
+            "template",
+            "--topology",
+            "ha-redis.toml",
+            "--vip",
+            "10.0.1.100",
+            "--client-port",
+            "6379",
+        ];
+        redis_ha(dir.path(), &[&fixed[..], &ranges].concat())
+    };
+    let stderr = |output: &Output| String::from_utf8(output.stderr.clone()).expect("text");
+    let closed = stack("192.0.2.0/24", "198.51.100.7/32");
+    assert_eq!((closed.status.code(), stderr(&closed)), (Some(0), String::new()));
+    let open = stack("0.0.0.0/0", "0.0.0.0/0");
+    let notes = "note: --client 0.0.0.0/0 opens the hosts to everyone\n\
+                 note: --ssh 0.0.0.0/0 opens the hosts to everyone\n";
+    assert_eq!((open.status.code(), stderr(&open)), (Some(0), notes.to_owned()));
+    serde_json::from_slice::<Value>(&open.stdout).expect("a template");
+    let unclear = stack("192.0.2.0/24", "198.51.100.7/24");
+    let refused = "error: 198.51.100.7/24 is an address in a network\n\
+                   hint: write 198.51.100.0/24 for the network, 198.51.100.7/32 for the address\n";
+    assert_eq!((unclear.status.code(), stderr(&unclear)), (Some(2), refused.to_owned()));
+}
+
+#[test]
 fn modes_that_are_not_those_of_render_are_found() {
     let dir = example();
     let rendered = redis_ha(dir.path(), &["render", "--out", "out"]);

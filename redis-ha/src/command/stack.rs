@@ -122,13 +122,15 @@ impl Failure {
         }
         let hint = match self {
             Self::Stack(error) => error.hint(),
-            Self::Outputs { .. } => Some("aws cloudformation describe-stacks --stack-name NAME > FILE"),
+            Self::Outputs { .. } => {
+                Some("aws cloudformation describe-stacks --stack-name NAME > FILE".into())
+            }
             Self::Fill { source: FillError::Missing { .. }, .. } => {
-                Some("are these the outputs of the stack that was made from this topology?")
+                Some("are these the outputs of the stack that was made from this topology?".into())
             }
             _ => None,
         };
-        chain(self, hint)
+        chain(self, hint.as_deref())
     }
 }
 
@@ -164,7 +166,15 @@ fn print_template(options: Template) -> Result<(), Failure> {
         client_ports: options.client_port,
         ssh: options.ssh,
     };
-    print(&format!("{:#}\n", template(&topology, &options)?))
+    let template = template(&topology, &options)?;
+    for (option, range) in
+        options.clients.iter().map(|range| ("--client", range)).chain([("--ssh", &options.ssh)])
+    {
+        if range.prefix() == 0 {
+            anstream::eprintln!("note: {option} {range} opens the hosts to everyone");
+        }
+    }
+    print(&format!("{template:#}\n"))
 }
 
 fn fill(options: &Fill) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! What a stack is made from beside the topology, checked against each other.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
@@ -85,6 +86,18 @@ pub enum StackError {
         /// The second.
         other: HostName,
     },
+    /// A range's address is one within it, so that nobody knows whether a host or all of its network is meant.
+    #[error("{range} is an address in a network")]
+    HostBits {
+        /// The range.
+        range: Ipv4Network,
+    },
+    /// EC2 makes no such VPC or subnet.
+    #[error("{range} has a prefix of {} bits; a VPC and a subnet have 16 to 28", range.prefix())]
+    Prefix {
+        /// The range.
+        range: Ipv4Network,
+    },
     /// A subnet is not within the VPC.
     #[error("the subnet {subnet} is not within the VPC's {vpc}")]
     Subnet {
@@ -135,21 +148,28 @@ pub enum StackError {
 
 impl StackError {
     /// What to do about it, where that can be said.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Proxies { .. } => {
-                Some("name them with --proxy; the default is all hosts with a tenant's gateway")
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        let text = match self {
+            Self::HostBits { range } => {
+                let (ip, network, prefix) = (range.ip(), range.network(), range.prefix());
+                return Some(
+                    format!("write {network}/{prefix} for the network, {ip}/32 for the address").into(),
+                );
             }
-            Self::Datapath => Some(
-                "write `datapath = \"system\"` in [mesh]; a lab takes the userspace one whatever that says",
-            ),
-            Self::UserData { .. } => Some(
-                "the topology is too large to be installed this way: make the stack from its hosts with one tenant",
-            ),
-            Self::VipOutside { .. } => Some("or choose --placement route, for a VIP outside the VPC"),
-            Self::VipInside { .. } => Some("choose one outside, or --placement address"),
-            _ => None,
-        }
+            Self::Proxies { .. } => {
+                "name them with --proxy; the default is all hosts with a tenant's gateway"
+            }
+            Self::Datapath => {
+                "write `datapath = \"system\"` in [mesh]; a lab takes the userspace one whatever that says"
+            }
+            Self::UserData { .. } => {
+                "the topology is too large to be installed this way: make the stack from its hosts with one tenant"
+            }
+            Self::VipOutside { .. } => "or choose --placement route, for a VIP outside the VPC",
+            Self::VipInside { .. } => "choose one outside, or --placement address",
+            _ => return None,
+        };
+        Some(text.into())
     }
 }
 
@@ -163,7 +183,16 @@ impl StackOptions {
     }
 
     pub(super) fn check(&self, topology: &Topology) -> Result<(), StackError> {
-        let Self { vpc, subnets, proxies, instance, vip, placement, clients, client_ports, ssh: _ } = self;
+        let Self { vpc, subnets, proxies, instance, vip, placement, clients, client_ports, ssh } = self;
+        let ranges = [vpc, ssh].into_iter().chain(subnets).chain(clients);
+        if let Some(range) = ranges.into_iter().find(|range| range.ip() != range.network()) {
+            return Err(StackError::HostBits { range: *range });
+        }
+        if let Some(range) =
+            [vpc].into_iter().chain(subnets).find(|range| !(16..=28).contains(&range.prefix()))
+        {
+            return Err(StackError::Prefix { range: *range });
+        }
         if let Some(host) = proxies.iter().find(|host| topology.host(host).is_none()) {
             return Err(StackError::UnknownProxy { host: host.clone() });
         }

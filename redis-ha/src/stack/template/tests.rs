@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use ipnetwork::Ipv4Network;
 use ovs_mesh::HostName;
 
 use super::*;
@@ -195,6 +196,25 @@ fn what_would_not_work_is_no_template() {
         error(&|options| options.subnets[1] = "10.0.1.128/25".parse().unwrap()),
         "the subnets 10.0.1.0/24 and 10.0.1.128/25 overlap"
     );
+    let with_host = "10.0.1.7/24".parse().unwrap();
+    let places: [fn(&mut StackOptions) -> &mut Ipv4Network; 5] = [
+        |options| &mut options.vpc,
+        |options| &mut options.subnets[0],
+        |options| &mut options.subnets[1],
+        |options| &mut options.clients[0],
+        |options| &mut options.ssh,
+    ];
+    for place in places {
+        assert_eq!(error(&|options| *place(options) = with_host), "10.0.1.7/24 is an address in a network");
+    }
+    assert_eq!(
+        StackError::HostBits { range: with_host }.hint().unwrap(),
+        "write 10.0.1.0/24 for the network, 10.0.1.7/32 for the address"
+    );
+    for (place, range) in [(places[0], "10.0.0.0/8"), (places[2], "10.0.2.0/29")] {
+        let text = error(&|options| *place(options) = range.parse().unwrap());
+        assert!(text.starts_with(range) && text.ends_with("a VPC and a subnet have 16 to 28"), "{text}");
+    }
     assert_eq!(error(&|options| options.clients.clear()), "there is no range of clients");
     assert_eq!(error(&|options| options.client_ports.clear()), "there is no port for clients");
     assert_eq!(
