@@ -3,13 +3,14 @@
 #![expect(clippy::missing_panics_doc, reason = "test support: whatever is not as it should be panics")]
 
 pub mod faults;
+pub mod machines;
 pub mod traffic;
 pub mod vzctl;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,26 @@ pub fn binary(name: &str) -> PathBuf {
     binary
 }
 
+fn netns(mesh: &MeshLab, place: &str) -> Netns {
+    let target = mesh.lab().plan().target(place).unwrap_or_else(|error| panic!("{error}"));
+    Netns::open(target.netns).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn spawn(mesh: &MeshLab, place: &str, command: &[&str]) -> Child {
+    let target = mesh.lab().plan().target(place).unwrap_or_else(|error| panic!("{error}"));
+    let program = if command[0] == "ovsmesh" { ovsmesh() } else { PathBuf::from(command[0]) };
+    let mut process = Command::new(&program);
+    process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(host) = target.host {
+        process.env("OVS_RUNDIR", &host.dir);
+        process.env("OVSMESH_DB", format!("unix:{}", host.db_socket().display()));
+        process.env("OVSMESH_HOST", host.name.as_str());
+        process.env("OVSMESH_CONFIG", mesh.lab().topology_path());
+    }
+    let spawned = netns(mesh, place).run(move || process.spawn()).expect("the namespace");
+    spawned.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
+}
+
 impl TestLab {
     /// Brings a topology up under a name of its own.
     pub async fn up(topology: Topology) -> Self {
@@ -120,29 +141,17 @@ impl TestLab {
 
     /// The namespace of a place.
     pub fn netns(&self, place: &str) -> Netns {
-        let target = self.mesh.lab().plan().target(place).unwrap_or_else(|error| panic!("{error}"));
-        Netns::open(target.netns).unwrap_or_else(|error| panic!("{error}"))
+        netns(&self.mesh, place)
     }
 
     /// Runs a command in a place and returns its output, whatever its status.
     pub fn output(&self, place: &str, command: &[&str]) -> Output {
-        self.command(place, command).0.wait_with_output().expect("the command's output")
+        spawn(&self.mesh, place, command).wait_with_output().expect("the command's output")
     }
 
     /// Starts a command in a place. On a host, `ovsmesh`, `ovs-vsctl` and `ovs-appctl` talk to its own daemons.
-    pub fn command(&self, place: &str, command: &[&str]) -> (std::process::Child,) {
-        let target = self.mesh.lab().plan().target(place).unwrap_or_else(|error| panic!("{error}"));
-        let program = if command[0] == "ovsmesh" { ovsmesh() } else { PathBuf::from(command[0]) };
-        let mut process = Command::new(&program);
-        process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(host) = target.host {
-            process.env("OVS_RUNDIR", &host.dir);
-            process.env("OVSMESH_DB", format!("unix:{}", host.db_socket().display()));
-            process.env("OVSMESH_HOST", host.name.as_str());
-            process.env("OVSMESH_CONFIG", self.mesh.lab().topology_path());
-        }
-        let spawned = self.netns(place).run(move || process.spawn()).expect("the namespace");
-        (spawned.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display())),)
+    pub fn command(&self, place: &str, command: &[&str]) -> Child {
+        spawn(&self.mesh, place, command)
     }
 
     /// Runs a command in a place that must succeed; its stdout.

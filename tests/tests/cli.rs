@@ -106,7 +106,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 async fn a_watching_sync_follows_the_switch_and_the_file() {
     let lab = TestLab::up(simple(2, &[("acme", 7)], false)).await;
     let config = lab.mesh.lab().topology_path();
-    let (mut watch,) = lab.command("h1", &["ovsmesh", "sync", "--watch"]);
+    let mut watch = lab.command("h1", &["ovsmesh", "sync", "--watch"]);
     let tunnels = || {
         let ports = lab.vsctl("h1", "--bare --columns=name find Interface type=gre");
         ports.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()

@@ -122,7 +122,7 @@ async fn a_container_does_not_reach_the_host_behind_its_veth() {
     let userspace = lab.mesh.topology().datapath() == Datapath::Netdev;
     assert!(!userspace || link_local.is_empty(), "the host has a link-local address towards the container");
     let seen = |lab: &TestLab| {
-        let (tcpdump,) = lab.command(
+        let tcpdump = lab.command(
             "underlay",
             &["timeout", "3", "tcpdump", "-c1", "-nn", "-i", "underlay", "icmp and src 192.168.7.11"],
         );

@@ -60,7 +60,7 @@ async fn fifty_syncs_at_once_leave_one_mesh() {
     let config = file(&topology);
     let config = config.path().to_str().unwrap();
     let syncs: Vec<_> = (0..50)
-        .map(|_| lab.command("h1", &["ovsmesh", "--config", config, "--timeout", "60s", "sync"]).0)
+        .map(|_| lab.command("h1", &["ovsmesh", "--config", config, "--timeout", "60s", "sync"]))
         .collect();
     for sync in syncs {
         let output = sync.wait_with_output().unwrap();
@@ -85,7 +85,7 @@ async fn killed_at_any_moment_the_next_sync_converges() {
     let mut killed = 0;
     for round in 0..100 {
         let config = files[round % 2].path().to_str().unwrap().to_owned();
-        let (mut sync,) = lab.command("h1", &["ovsmesh", "--config", &config, "sync"]);
+        let mut sync = lab.command("h1", &["ovsmesh", "--config", &config, "sync"]);
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

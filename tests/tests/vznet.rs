@@ -258,7 +258,7 @@ async fn two_hooks_for_one_device_do_not_defeat_each_other() {
         vzctl.stop("101");
         vzctl.make("101", &eth0);
         let call = ["env", "-i", "VEID=101", vznetcfg.to_str().unwrap(), "init", "veth", "veth101.0"];
-        let calls: Vec<_> = (0..3).map(|_| lab.command("h1", &call).0).collect();
+        let calls: Vec<_> = (0..3).map(|_| lab.command("h1", &call)).collect();
         for call in calls {
             let output = call.wait_with_output().unwrap();
             assert!(output.status.success(), "round {round}: {}", said(&output));
@@ -293,7 +293,7 @@ async fn a_hundred_hooks_at_once_attach_a_hundred() {
             let device = format!("veth{ctid}.0");
             let veid = format!("VEID={ctid}");
             let command = ["env", "-i", &veid, "OVSMESH_TIMEOUT=60s", vznetcfg.to_str().unwrap()];
-            lab.command("h1", &[&command[..], &["init", "veth", &device]].concat()).0
+            lab.command("h1", &[&command[..], &["init", "veth", &device]].concat())
         })
         .collect();
     for hook in hooks {
@@ -339,7 +339,7 @@ async fn moved(announced: bool) -> Option<Duration> {
     let output = to.hook("101", &["init", "veth", "veth101.0"]);
     let attached = Instant::now();
     assert!(output.status.success(), "{}", said(&output));
-    let (mut ping,) = lab.command("103", &["ping", "-q", "-c1", "-w1", "-i0.1", "192.168.7.11"]);
+    let mut ping = lab.command("103", &["ping", "-q", "-c1", "-w1", "-i0.1", "192.168.7.11"]);
     ping.wait().unwrap().success().then(|| attached.elapsed())
 }
 

@@ -21,7 +21,7 @@ impl Asking {
     fn start(lab: &TestLab, place: &str, device: &str, name: &str) -> Self {
         lab.run(place, &["sysctl", "-qw", &format!("net.ipv4.neigh.{device}.retrans_time_ms=50")]);
         let address = "192.168.7.99";
-        Self(lab.command(place, &["ping", "-q", "-i0.2", "-I", name, address]).0)
+        Self(lab.command(place, &["ping", "-q", "-i0.2", "-I", name, address]))
     }
 }
 
