@@ -87,9 +87,9 @@ mod systemd;
 mod wire;
 
 pub use agent::{
-    AGENT_PORT, AgentError, AgentOptions, FALL, HaproxyError, Judge, ListenError, Notice, Part, Question,
-    Reason, Rules, Tell, TrackError, Verdict, Vote, WATCHDOG, agent, answer, check_lines, server_options,
-    verdict_commands,
+    AGENT_PORT, AGENT_PRIORITY, AgentError, AgentOptions, FALL, HaproxyError, Judge, ListenError, Notice,
+    Part, Question, Reason, Rules, Tell, TrackError, Verdict, Vote, WATCHDOG, agent, answer, check_lines,
+    server_options, verdict_commands,
 };
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped, Obstacle, Step, bootstrap, decide, ready};
 pub use check::{CheckError, CheckReport, Finding, check, consistent};

@@ -36,6 +36,9 @@ use cluster::ClusterWatch;
 use track::Track;
 use watchdog::{PERIOD, WORD};
 
+/// Its real-time priority (`SCHED_RR`, sched(7)), where it has one.
+pub const AGENT_PRIORITY: u8 = 10;
+
 /// Where the agent runs and what it has beside it.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {

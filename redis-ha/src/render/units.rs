@@ -7,7 +7,7 @@ use std::time::Duration;
 use ovs_mesh::HostName;
 
 use super::{Layout, VRRP_INSTANCE, head};
-use crate::agent::WATCHDOG;
+use crate::agent::{AGENT_PRIORITY, WATCHDOG};
 use crate::config::{Aws, AwsVip, Cluster, Config};
 
 /// After how long an agent that ended is started again: sooner than `HAProxy` takes its absence for an answer.
@@ -211,7 +211,7 @@ Wants=ovsmesh.service
 [Service]
 RuntimeDirectory=redis-ha
 RuntimeDirectoryPreserve=yes
-ExecStart=/usr/local/bin/redis-ha --config {conf} agent --host {proxy}
+ExecStart=/usr/local/bin/redis-ha --config {conf} agent --host {proxy} --realtime
 # Sooner than HAProxy takes its absence for an answer.
 Restart=always
 RestartSec={restart}
@@ -222,9 +222,9 @@ WatchdogSignal=SIGKILL
 # before HAProxy misses it, and nothing moves.
 ExecStopPost=/bin/sh -c '{after}'
 # `systemctl kill -s KILL` is the way to a new version or a changed file, too: `restart` moves the VIP.
-# Its answers are worth nothing when they come late.
-CPUSchedulingPolicy=rr
-CPUSchedulingPriority=10
+# --realtime: its answers are worth nothing when they come late. By itself, and not by CPUSchedulingPolicy, with which nothing at all is
+# started where control groups have no time for it (sched(7), CONFIG_RT_GROUP_SCHED).
+LimitRTPRIO={priority}
 # The tenants' namespaces.
 CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_DAC_OVERRIDE
 {HARDENED}
@@ -233,6 +233,7 @@ WantedBy=multi-user.target
 ",
         restart = AGENT_RESTART.as_secs_f64(),
         watchdog = WATCHDOG.as_secs_f64(),
+        priority = AGENT_PRIORITY,
         // A dollar is systemd's own.
         after = after_agent(&layout.track_file()).replace('$', "$$"),
         conf = layout.conf.join("redis-ha.toml").display(),
