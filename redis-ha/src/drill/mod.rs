@@ -163,7 +163,7 @@ pub struct DrillReport {
     pub lost: usize,
     /// How many tries failed.
     pub errors: usize,
-    /// The other tenants whose clients, who wrote all the while, saw an error or a gap; none after a fault of what all share.
+    /// The other tenants whose clients, who wrote all the while, saw an error; none after a fault of what all share.
     pub others_disturbed: Vec<String>,
     /// How often a master was replaced by another.
     pub failovers: usize,

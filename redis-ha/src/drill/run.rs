@@ -23,10 +23,13 @@ const BEFORE: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(2);
 /// How long the service may take to be whole again.
 const SETTLE: Duration = Duration::from_secs(60);
-/// How long the clients of other tenants rest after each answer, at least.
-const OTHERS: Duration = Duration::from_millis(20);
-/// How much of a gap another tenant's client may see by chance: the machine is shared.
-const CHANCE: Duration = Duration::from_millis(250);
+/// How the clients of other tenants write. They are there to see errors, not to be load; and what ends a session or refuses one is an
+/// error at once, while an answer that others on the machine delay is none.
+const OTHERS: DrillOptions = DrillOptions {
+    patience: Duration::from_secs(1),
+    connect: Duration::from_secs(1),
+    pause: Duration::from_millis(20),
+};
 
 /// Breaks something under a client of one tenant that writes, while clients of all others write too.
 ///
@@ -99,9 +102,7 @@ async fn hold(
     let mut writers = Vec::new();
     for (other, target) in targets.iter().enumerate() {
         let netns = lab.client_netns()?;
-        // The others' clients are there to see errors, not to be load.
-        let options =
-            if other == at { options } else { DrillOptions { pause: options.pause.max(OTHERS), ..options } };
+        let options = if other == at { options } else { OTHERS };
         writers.push(Writer::start(netns, target.clone(), options).map_err(thread)?);
     }
     sleep(BEFORE).await;
@@ -140,15 +141,15 @@ async fn hold(
         let (tenant, target) = (tenant.to_owned(), all[at].0.listen);
         return Err(DrillError::NoWrites { tenant, target, last: last.unwrap_or_default() });
     }
-    let disturbed = outcomes.iter().enumerate().filter(|(other, outcomes)| {
-        *other != at
-            && fault.is_of_one_tenant()
-            && (outcomes
-                .iter()
-                .any(|(when, outcome)| *when > started && matches!(outcome, Outcome::Failed(_)))
-                || longest_gap(outcomes, started) > CHANCE)
-    });
-    let others_disturbed = disturbed.map(|(other, _)| all[other].0.tenant.to_string()).collect();
+    let mut others_disturbed = Vec::new();
+    for (other, outcomes) in outcomes.iter().enumerate() {
+        let of_others = other != at && fault.is_of_one_tenant();
+        if let Some((at, why)) = first_failure(outcomes, started).filter(|_| of_others) {
+            let tenant = all[other].0.tenant.to_string();
+            said.push(Said { at, who: format!("client of {tenant}"), what: format!("write fails: {why}") });
+            others_disturbed.push(tenant);
+        }
+    }
     Ok(DrillReport {
         fault,
         tenant: tenant.to_owned(),
@@ -232,6 +233,14 @@ fn seen(outcomes: &[(Instant, Outcome)], started: Instant, there: &HashSet<u64>)
         }
     }
     seen
+}
+
+/// When the first try failed from the fault on, and why. Pure.
+fn first_failure(outcomes: &[(Instant, Outcome)], started: Instant) -> Option<(Instant, &str)> {
+    outcomes.iter().filter(|(at, _)| *at >= started).find_map(|(at, outcome)| match outcome {
+        Outcome::Failed(why) => Some((*at, why.as_str())),
+        Outcome::Acknowledged(_) => None,
+    })
 }
 
 /// How often a master was replaced by another, as the Sentinels tell it. Pure.
@@ -337,6 +346,8 @@ mod tests {
         assert_eq!(longest_gap(&outcomes, started), Duration::from_millis(710));
         let seen = seen(&outcomes, started, &[1, 4, 5].into());
         assert_eq!((seen.before, seen.acknowledged, seen.lost, seen.errors), (2, 2, 1, 1));
+        assert_eq!(first_failure(&outcomes, started), Some((at(300), "x")));
+        assert_eq!(first_failure(&outcomes, at(301)), None);
         let told: Vec<String> = timeline(Vec::new(), &outcomes, started)
             .iter()
             .map(|m| format!("{} {}", m.at_ms, m.what))
