@@ -4,9 +4,11 @@
 
 pub mod faults;
 pub mod machines;
+pub mod service;
 pub mod traffic;
 pub mod vzctl;
 
+use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -114,7 +116,12 @@ fn netns(mesh: &MeshLab, place: &str) -> Netns {
 }
 
 fn spawn(mesh: &MeshLab, place: &str, command: &[&str]) -> Child {
-    let target = mesh.lab().plan().target(place).unwrap_or_else(|error| panic!("{error}"));
+    try_spawn(mesh, place, command).unwrap_or_else(|why| panic!("{place}: {command:?}: {why}"))
+}
+
+/// The same for where nothing may panic.
+fn try_spawn(mesh: &MeshLab, place: &str, command: &[&str]) -> Result<Child, Box<dyn Error>> {
+    let target = mesh.lab().plan().target(place)?;
     let program = if command[0] == "ovsmesh" { ovsmesh() } else { PathBuf::from(command[0]) };
     let mut process = Command::new(&program);
     process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -124,8 +131,7 @@ fn spawn(mesh: &MeshLab, place: &str, command: &[&str]) -> Child {
         process.env("OVSMESH_HOST", host.name.as_str());
         process.env("OVSMESH_CONFIG", mesh.lab().topology_path());
     }
-    let spawned = netns(mesh, place).run(move || process.spawn()).expect("the namespace");
-    spawned.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
+    Ok(Netns::open(target.netns)?.run(move || process.spawn())??)
 }
 
 impl TestLab {

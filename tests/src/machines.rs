@@ -1,19 +1,21 @@
 //! Hosts of a lab with a file system of their own, and containers on them that have a systemd.
 
+use std::error::Error;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ovsmesh_lab::MeshLab;
 use tempfile::TempDir;
 
-use crate::spawn;
+use crate::try_spawn;
 
 /// Mounts and processes that the hosts of a lab share, and nobody else. All of it dies with its first process, and that with the
-/// test; its containers are stopped, and, when the test fails, what they said last is shown.
+/// test; its containers are stopped, and, when the test fails, what they said last is shown. (A test that is killed leaves its containers'
+/// control groups, empty.)
 pub struct Machines<'a> {
     mesh: &'a MeshLab,
     dir: TempDir,
@@ -59,7 +61,11 @@ impl<'a> Machines<'a> {
     }
 
     /// Runs a script on a host, with what it says in a file: a container's daemon must not hold this test's pipes.
-    pub fn run(&self, host: &str, script: &str) -> Output {
+    pub fn run(&self, host: &str, script: &str) -> bool {
+        self.try_run(host, script).unwrap_or_else(|why| panic!("{host}: {script}: {why}"))
+    }
+
+    fn try_run(&self, host: &str, script: &str) -> Result<bool, Box<dyn Error>> {
         let script = format!(
             "export PATH=/usr/local/sbin:/usr/sbin:/usr/bin {}\ncd {}\n{script}",
             self.variables,
@@ -67,8 +73,9 @@ impl<'a> Machines<'a> {
         );
         let log = format!("exec > {} 2>&1; exec \"$@\"", self.path().join("log").display());
         let enter = ["nsenter", "--target", &self.pid, "--mount", "--pid", "sh", "-c", &log, "sh"];
-        let child = spawn(self.mesh, host, &[&enter[..], &["sh", "-euc", &script]].concat());
-        child.wait_with_output().expect("the script's output")
+        let limited = ["timeout", "-k", "5", "120", "sh", "-euc", &script];
+        let mut child = try_spawn(self.mesh, host, &[&enter[..], &limited].concat())?;
+        Ok(child.wait()?.success())
     }
 
     /// What the last script said.
@@ -78,15 +85,14 @@ impl<'a> Machines<'a> {
 
     /// Runs a script that must succeed; what it said.
     pub fn done(&self, host: &str, script: &str) -> String {
-        let output = self.run(host, script);
-        assert!(output.status.success(), "{host}: {script}: {}", self.log());
+        assert!(self.run(host, script), "{host}: {script}: {}", self.log());
         self.log()
     }
 
     /// Runs a script until it succeeds.
     pub fn wait(&self, host: &str, script: &str) -> String {
         let end = Instant::now() + Duration::from_secs(60);
-        while !self.run(host, script).status.success() {
+        while !self.run(host, script) {
             assert!(Instant::now() < end, "{host}: {script}: {}", self.log());
             std::thread::sleep(Duration::from_millis(300));
         }
@@ -98,10 +104,16 @@ impl Drop for Machines<'_> {
     fn drop(&mut self) {
         for (host, name) in &self.containers {
             if std::thread::panicking() {
-                self.run(host, &inside(name, "journalctl --no-pager -o cat -n 60"));
-                eprintln!("== {name}\n{}", self.log());
+                let shown = self.try_run(host, &inside(name, "journalctl --no-pager -o cat -n 60"));
+                eprintln!(
+                    "== {name} {}\n{}",
+                    shown.map_or_else(|why| why.to_string(), |_| String::new()),
+                    self.log()
+                );
             }
-            self.run(host, &format!("lxc-stop --kill --name {name}"));
+            if let Err(why) = self.try_run(host, &format!("lxc-stop --kill --name {name}")) {
+                eprintln!("{name} is not stopped: {why}");
+            }
         }
         let _ = self.first.kill();
         let _ = self.first.wait();
@@ -111,6 +123,11 @@ impl Drop for Machines<'_> {
 /// A command inside a container, as its host runs it.
 pub fn inside(container: &str, command: &str) -> String {
     format!("lxc-attach -n {container} --clear-env -- /bin/{command}")
+}
+
+/// A script that succeeds if all these units run. (`systemctl is-active` is content with one of them.)
+pub fn all_active(container: &str, units: &[&str]) -> String {
+    units.iter().map(|unit| inside(container, &format!("systemctl is-active {unit}\n"))).collect()
 }
 
 /// Writes a new file, with its directories.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ovsmesh_tests::machines::{Machines, inside, put};
+use ovsmesh_tests::machines::{Machines, all_active, inside, put};
 use ovsmesh_tests::{FIVE_HOSTS, TestLab, binary, ovsmesh, topology};
 use redis_ha::{Certificates, Config, Secrets, render};
 
@@ -71,7 +71,7 @@ async fn containers_of_the_rendered_script_are_a_cluster() {
         machines.done(host, &format!("lxc-attach -n {ctid} -s NETWORK -- ethtool -K eth0 tx off"));
     }
     for (host, ctid) in NODES {
-        machines.wait(host, &inside(ctid, "systemctl is-active redis-ha-redis redis-ha-sentinel"));
+        machines.wait(host, &all_active(ctid, &["redis-ha-redis", "redis-ha-sentinel"]));
         let failed =
             machines.done(host, &inside(ctid, "systemctl list-units --state failed --no-legend --plain"));
         assert!(!failed.contains("redis"), "{failed}");
