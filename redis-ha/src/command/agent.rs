@@ -39,13 +39,14 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failure> {
     let Options { host, haproxy_socket, track_file, realtime, no_gate, notify_socket } = options;
+    // First: systemd's watchdog runs already.
+    if realtime && let Err(why) = come_first() {
+        anstream::eprintln!("note: no real-time scheduling, so that a busy host may delay answers: {why}");
+    }
     let config = Config::read(&global.config)?;
     // First: on another machine there are no secrets either, and that is not what is wrong.
     let host = super::this_proxy(&config, host)?;
     let secrets = Secrets::read(&config)?;
-    if realtime && let Err(why) = come_first() {
-        anstream::eprintln!("note: no real-time scheduling, so that a busy host may delay answers: {why}");
-    }
     let signals = Signals::new(|| {}).map_err(|source| Failure::Signal { source })?;
     let stop = async {
         signals.first().await;

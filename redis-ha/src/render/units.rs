@@ -222,8 +222,10 @@ WatchdogSignal=SIGKILL
 # before HAProxy misses it, and nothing moves.
 ExecStopPost=/bin/sh -c '{after}'
 # `systemctl kill -s KILL` is the way to a new version or a changed file, too: `restart` moves the VIP.
-# --realtime: its answers are worth nothing when they come late. By itself, and not by CPUSchedulingPolicy, with which nothing at all is
-# started where control groups have no time for it (sched(7), CONFIG_RT_GROUP_SCHED).
+# --realtime: its answers are worth nothing when they come late. It asks for that itself: with CPUSchedulingPolicy, systemd starts nothing
+# of this unit, what is after the agent neither, where control groups have no time for it (sched(7), CONFIG_RT_GROUP_SCHED). Nice is for
+# that case, and until the agent has asked.
+Nice=-20
 LimitRTPRIO={priority}
 # The tenants' namespaces.
 CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_DAC_OVERRIDE
