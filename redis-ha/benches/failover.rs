@@ -1,10 +1,13 @@
 //! What clients see of a fault: the default profile beside the article's way, on the same machine in the same run.
 //!
-//! `scripts/bench-failover` runs it. It prints a table of medians, and the raw figures to stderr as they come.
+//! `scripts/bench-failover` runs it. It prints a table of medians, and the raw figures to stderr as they come; each drill's timeline goes
+//! to `bench-failover.log` beside the program.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -82,6 +85,7 @@ struct Asked {
     faults: Vec<Fault>,
     program: PathBuf,
     config: PathBuf,
+    log: PathBuf,
 }
 
 fn asked() -> Result<Asked, Box<dyn Error>> {
@@ -97,14 +101,16 @@ fn asked() -> Result<Asked, Box<dyn Error>> {
     let is_asked =
         |fault: &Fault| words("FAULTS").is_none_or(|words| words.iter().any(|word| word == fault.as_str()));
     let faults = FAULTS.into_iter().map(|(fault, ..)| fault).filter(is_asked);
+    let program: PathBuf =
+        variable("REDIS_HA").ok_or("REDIS_HA names the redis-ha program; run scripts/bench-failover")?.into();
+    let log = program.with_file_name("bench-failover.log");
     Ok(Asked {
         runs: number("RUNS", 3)?,
         kills: number("KILLS", 40)?,
         profiles: profiles.collect(),
         faults: faults.collect(),
-        program: variable("REDIS_HA")
-            .ok_or("REDIS_HA names the redis-ha program; run scripts/bench-failover")?
-            .into(),
+        program,
+        log,
         config: Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/redis-ha.toml"),
     })
 }
@@ -116,6 +122,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let asked = asked()?;
+    std::fs::write(&asked.log, "")?;
     let mut rows = Rows::new();
     let mut flaps = None;
     for profile in &asked.profiles {
@@ -148,6 +155,9 @@ async fn run(lab: &ServiceLab, asked: &Asked, fault: Fault, row: &mut Row) {
         Ok(report) => {
             let figures = Figures::from(&report);
             eprintln!("{} {fault} {}: {figures:?}", profile.as_str(), row.held.len());
+            if let Err(why) = note(&asked.log, &format!("== {} {report}", profile.as_str())) {
+                eprintln!("{}: {why}", asked.log.display());
+            }
             row.held.push(figures);
         }
         Err(error) => {
@@ -155,6 +165,10 @@ async fn run(lab: &ServiceLab, asked: &Asked, fault: Fault, row: &mut Row) {
             row.failed += 1;
         }
     }
+}
+
+fn note(log: &Path, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(log)?.write_all(text.as_bytes())
 }
 
 async fn up(asked: &Asked, profile: Profile) -> Result<ServiceLab, Box<dyn Error>> {

@@ -74,5 +74,9 @@ pub(crate) async fn run(global: &Global, options: Drill) -> Result<Exit, Failure
     if let Some(path) = plot {
         report.plot(&path)?;
     }
-    Ok(if report.others_disturbed.is_empty() { Exit::Done } else { Exit::Wanting })
+    Ok(if report.others_disturbed.is_none_or(|others| others.is_empty()) {
+        Exit::Done
+    } else {
+        Exit::Wanting
+    })
 }

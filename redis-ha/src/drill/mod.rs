@@ -163,8 +163,10 @@ pub struct DrillReport {
     pub lost: usize,
     /// How many tries failed.
     pub errors: usize,
-    /// The other tenants whose clients, who wrote all the while, saw an error; none after a fault of what all share.
-    pub others_disturbed: Vec<String>,
+    /// The other tenants whose clients, who wrote all the while, saw an error; none after a fault of what all share, which disturbs all.
+    pub others_disturbed: Option<Vec<String>>,
+    /// The longest that a client of any other tenant had no answer, in milliseconds, to a tenth; none if there is no other.
+    pub others_gap_ms: Option<f64>,
     /// How often a master was replaced by another.
     pub failovers: usize,
     /// What happened.
@@ -298,9 +300,15 @@ impl fmt::Display for DrillReport {
             self.errors,
             self.failovers
         )?;
-        match &self.others_disturbed[..] {
-            [] => Ok(()),
-            others => writeln!(f, "other tenants saw it too: {}", others.join(", ")),
+        match self.others_disturbed.as_deref() {
+            None | Some([]) => {}
+            Some(others) => writeln!(f, "other tenants saw it too: {}", others.join(", "))?,
+        }
+        match self.others_gap_ms {
+            Some(gap) if self.others_disturbed.is_some() => {
+                writeln!(f, "no client of another tenant waited longer than {:.2} s", gap / 1000.0)
+            }
+            _ => Ok(()),
         }
     }
 }

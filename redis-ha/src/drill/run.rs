@@ -21,7 +21,7 @@ use crate::proxy::ProxyView;
 const BEFORE: Duration = Duration::from_secs(1);
 /// How long they write after all is mended.
 const AFTER: Duration = Duration::from_secs(2);
-/// How long the service may take to be whole again.
+/// How long clients may take to be served again.
 const SETTLE: Duration = Duration::from_secs(60);
 /// How the clients of other tenants write. They are there to see errors, not to be load; and what ends a session or refuses one is an
 /// error at once, while an answer that others on the machine delay is none.
@@ -75,7 +75,8 @@ async fn hold(
 ) -> Result<DrillReport, DrillError> {
     let all: Vec<(&Cluster, &Credentials)> = lab.secrets().of(lab.config()).collect();
     let tenant = all[at].0.tenant.as_str();
-    lab.whole(SETTLE).await?;
+    let settle = all.iter().map(|(cluster, _)| settle(cluster)).max().unwrap_or(SETTLE);
+    lab.whole(settle).await?;
     let cast = cast(lab, all[at].0).await?;
     let netns = lab.client_netns()?;
     let targets: Vec<Target> = all
@@ -125,6 +126,8 @@ async fn hold(
     said.extend(watch.stop());
     broken?;
     settled?;
+    // Not before: an old master may be asked, which is about to lose what it has.
+    lab.whole(settle).await?;
 
     let mine = &outcomes[at];
     let there = targets[at].read(&netns).map_err(ServiceLabError::from)?;
@@ -141,13 +144,20 @@ async fn hold(
         let (tenant, target) = (tenant.to_owned(), all[at].0.listen);
         return Err(DrillError::NoWrites { tenant, target, last: last.unwrap_or_default() });
     }
-    let mut others_disturbed = Vec::new();
-    for (other, outcomes) in outcomes.iter().enumerate() {
-        let of_others = other != at && fault.is_of_one_tenant();
-        if let Some((at, why)) = first_failure(outcomes, started).filter(|_| of_others) {
+    let mut others_disturbed = fault.is_of_one_tenant().then(Vec::new);
+    let mut others_gap: Option<Duration> = None;
+    for (other, outcomes) in outcomes.iter().enumerate().filter(|(other, _)| *other != at) {
+        others_gap = others_gap.max(Some(longest_gap(outcomes, started)));
+        if let (Some(disturbed), Some((when, why))) =
+            (&mut others_disturbed, first_failure(outcomes, started))
+        {
             let tenant = all[other].0.tenant.to_string();
-            said.push(Said { at, who: format!("client of {tenant}"), what: format!("write fails: {why}") });
-            others_disturbed.push(tenant);
+            said.push(Said {
+                at: when,
+                who: format!("client of {tenant}"),
+                what: format!("write fails: {why}"),
+            });
+            disturbed.push(tenant);
         }
     }
     Ok(DrillReport {
@@ -158,6 +168,7 @@ async fn hold(
         lost: seen.lost,
         errors: seen.errors,
         others_disturbed,
+        others_gap_ms: others_gap.map(tenths_ms),
         failovers: failovers(&said),
         timeline: timeline(said, mine, started),
         writes: mine
@@ -166,6 +177,12 @@ async fn hold(
             .map(|(at, _)| signed_ms(*at, started))
             .collect(),
     })
+}
+
+/// How long a cluster may take to be whole again. In the article's way, its Sentinels leave a replica that follows another than the master
+/// alone for the failover's timeout.
+fn settle(cluster: &Cluster) -> Duration {
+    if cluster.starts_as_replica() { SETTLE } else { SETTLE + cluster.profile.pace().failover_timeout }
 }
 
 /// Waits until every proxy sends the tenant's clients to another node than that.
