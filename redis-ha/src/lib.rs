@@ -57,9 +57,9 @@
 //! })?;
 //! let certificates = Certificates::new(&config, |_| unreachable!())?;
 //!
-//! // Redis, Sentinel, two units, the network and the kernel's settings of six nodes; HAProxy, keepalived, three units, settings and
+//! // Redis, Sentinel, two units, the network and the kernel's settings of six nodes; HAProxy, keepalived, four units, settings and
 //! // what our own program reads of two proxies; …
-//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 6 + 2 * (6 + 5) + 3 * 5);
+//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 6 + 2 * (7 + 5) + 3 * 5);
 //!
 //! let proxy = &config.proxies.hosts[0];
 //! let text = haproxy_cfg(&config, &secrets, proxy, &Layout::default());
@@ -78,6 +78,7 @@ mod check;
 mod config;
 mod drill;
 mod lab;
+mod mesh_unit;
 pub mod notify;
 mod proxy;
 mod render;

@@ -109,7 +109,7 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
     assert!(rendered.status.success(), "{}", shown(&rendered));
     let checked = redis_ha(dir.path(), &["check", "out"]);
     assert!(checked.status.success(), "{}", shown(&checked));
-    assert!(shown(&checked).contains("34 files accepted by the daemons, 0 findings"), "{}", shown(&checked));
+    assert!(shown(&checked).contains("36 files accepted by the daemons, 0 findings"), "{}", shown(&checked));
     for (file, from, to, says) in [
         ("nodes/101/etc/redis-ha/redis.conf", "maxmemory-policy", "maxmemory-polices", "Bad directive"),
         ("nodes/101/etc/redis-ha/sentinel.conf", "announce-ip", "anounce-ip", "Unrecognized sentinel"),

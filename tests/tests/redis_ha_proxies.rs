@@ -15,7 +15,18 @@ use ovsmesh_tests::service::{SERVICE, TestService, python, redis_ha};
 use redis_ha::{AGENT_PRIORITY, Certificates, Service as Daemon, render};
 
 const PROXIES: [&str; 2] = ["proxy1", "proxy2"];
-const UNITS: [&str; 4] = ["redis-ha-agent", "redis-ha-haproxy", "redis-ha-keepalived", "redis-ha-notify"];
+const UNITS: [&str; 5] =
+    ["ovsmesh", "redis-ha-agent", "redis-ha-haproxy", "redis-ha-keepalived", "redis-ha-notify"];
+/// The lab has made the mesh. As after a boot, it is not there until the first of these has ended.
+const OVSMESH: &str = "#!/bin/sh
+case \"$*\" in
+    'sync --timeout 60s') sleep 1; echo \"$OVSMESH_HOST\" > /run/mesh ;;
+    'sync --watch') exec sleep infinity ;;
+    *) exit 2 ;;
+esac
+";
+/// Units that need it.
+const AFTER: [&str; 2] = ["redis-ha-agent", "redis-ha-haproxy"];
 /// How long clients may be without their Redis when the VIP moves, on a machine that does other things too.
 const MOVE: Duration = Duration::from_secs(2);
 /// What is nothing to a client, on such a machine: what ends its session or refuses one takes longer, or it does not wait.
@@ -60,16 +71,21 @@ impl Nodes {
     fn machines(&self) -> Machines<'_> {
         let dir = tempfile::tempdir().unwrap();
         let certificates = Certificates::read(self.service.lab.config()).unwrap();
+        put(&dir.path().join("ovsmesh"), OVSMESH, 0o755);
         for file in render(self.service.lab.config(), self.service.lab.secrets(), &certificates) {
-            put(&dir.path().join("rendered").join(file.relative()), &file.text, file.mode);
+            let path = dir.path().join("rendered").join(file.relative());
+            put(&path, &file.text, file.mode);
+            let drop_in = path.with_extension("service.d").join("lab.conf");
+            if AFTER.iter().any(|unit| file.path.ends_with(format!("{unit}.service"))) {
+                put(&drop_in, "[Service]\nExecStartPre=/usr/bin/test -e /run/mesh\n", 0o644);
+            }
             if file.path.ends_with("redis-ha-notify.service") {
                 // There is no instance with a role here.
                 let start = file.text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
                 let (endpoint, keys) = (&self.endpoint, &self.keys);
                 let lab =
                     format!("[Service]\nExecStart=\n{start} --ec2-endpoint {endpoint}\nEnvironment={keys}\n");
-                let unit = dir.path().join("rendered").join(file.relative());
-                put(&unit.with_extension("service.d").join("lab.conf"), &lab, 0o644);
+                put(&drop_in, &lab, 0o644);
             }
         }
         let mut mount = String::new();
@@ -97,6 +113,7 @@ mount -t tmpfs tmpfs {proxy}.own
 mkdir {proxy}.own/files {proxy}.own/work
 mount -t overlay overlay -o lowerdir=/,upperdir={proxy}.own/files,workdir={proxy}.own/work {proxy}
 install -D {redis_ha} {proxy}/usr/local/bin/redis-ha
+install ovsmesh {proxy}/usr/local/bin/ovsmesh
 : > {proxy}/etc/fstab
 cp -r --preserve=mode rendered/proxies/{proxy}/. {proxy}/",
                 redis_ha = redis_ha().display()
@@ -207,6 +224,14 @@ fn boot(machines: &Machines<'_>, proxy: &str) {
     machines.wait(proxy, &all_active(proxy, &["basic.target"]));
 }
 
+/// That what needs the mesh was not started before it was there.
+fn came_after_the_mesh(machines: &Machines<'_>, proxy: &str) {
+    assert_eq!(machines.done(proxy, &inside(proxy, "cat /run/mesh")), format!("{proxy}\n"));
+    for unit in AFTER {
+        assert_eq!(restarts(machines, proxy, unit), 0, "{unit} on {proxy}");
+    }
+}
+
 /// That the agent comes first where the kernel lets anybody, and says so where it does not.
 fn comes_first_or_says_so(machines: &Machines<'_>, proxy: &str) {
     if machines.run(proxy, &inside(proxy, "chrt -r 10 true")) {
@@ -227,6 +252,7 @@ async fn the_rendered_units_are_a_pair_of_proxies() {
     for proxy in PROXIES {
         boot(machines, proxy);
         systemctl(machines, proxy, &format!("enable --now {}", UNITS.join(" ")));
+        came_after_the_mesh(machines, proxy);
     }
     let mut active = nodes.settled(|_| true).await;
     for proxy in PROXIES {
@@ -310,6 +336,7 @@ async fn the_rendered_units_are_a_pair_of_proxies() {
     let start = format!("start {}", UNITS.join(" "));
     let gap = nodes.gap(|| drop(systemctl(machines, &active, &start)));
     assert!(gap <= NOTHING, "{gap:?}");
+    came_after_the_mesh(machines, &active);
     whole(machines, &active);
     assert_eq!(nodes.settled(|_| true).await, now);
 }

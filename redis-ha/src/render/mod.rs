@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use ovs_mesh::{Ctid, HostName, TenantName};
 
 use crate::config::{Certificates, Cluster, Config, Credentials, Node, Secrets};
+use crate::mesh_unit::mesh_unit;
 
 pub use containers::container_memory;
 pub use haproxy::haproxy_cfg;
@@ -191,6 +192,7 @@ fn proxy_files(
         unit("redis-ha-haproxy.service", units::haproxy(layout)),
         unit("redis-ha-keepalived.service", units::keepalived(config, layout)),
         unit("redis-ha-agent.service", units::agent(proxy, layout)),
+        unit("ovsmesh.service", head("systemd unit of a host") + &mesh_unit(proxy)),
         file(sysctl::PROXY_PATH.into(), sysctl::proxy(), 0o644),
     ];
     files.extend(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::hosts::logical_name;
 use super::network::VIP_RESERVE;
 use super::{StackError, StackOptions, VipPlacement};
+use crate::mesh_unit::mesh_unit;
 
 /// EC2's bound, in bytes before they are encoded.
 const MAX: usize = 16 * 1024;
@@ -45,21 +46,6 @@ sysctl -q -w net.ipv4.conf.all.promote_secondaries=1
 ip -4 address flush to VIP/32
 ";
 
-const SYNC_UNIT: &str = "[Unit]
-Description=ovsmesh: this host's share of the mesh
-After=openvswitch-switch.service network-online.target
-Wants=network-online.target
-Requires=openvswitch-switch.service
-
-[Service]
-ExecStart=/usr/local/bin/ovsmesh sync --watch --host HOST
-Restart=always
-RestartSec=2
-
-[Install]
-WantedBy=multi-user.target
-";
-
 const NOTIFY_UNIT: &str = "[Unit]
 Description=redis-ha notify: the VIP follows keepalived's master
 Before=redis-ha-keepalived.service
@@ -94,7 +80,7 @@ pub(super) fn user_data(
         script.push_str(&VIP_IS_KEEPALIVEDS.replace("VIP/", &format!("{}/", options.vip)));
     }
     file(&mut script, "/etc/ovsmesh/mesh.toml", &mesh(topology));
-    file(&mut script, "/etc/systemd/system/ovsmesh.service", &SYNC_UNIT.replace("HOST", host.as_str()));
+    file(&mut script, "/etc/systemd/system/ovsmesh.service", &without_comments(&mesh_unit(host)));
     let mut units = "ovsmesh.service".to_owned();
     if is_proxy {
         // The service has units of its own of both.
@@ -114,6 +100,11 @@ pub(super) fn user_data(
         return Err(StackError::UserData { host: host.clone(), bytes, max: MAX });
     }
     Ok(json!({ "Fn::Base64": { "Fn::Sub": script } }))
+}
+
+/// There is little room.
+fn without_comments(unit: &str) -> String {
+    unit.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
 }
 
 /// A file's text in a script, taken as it is.
