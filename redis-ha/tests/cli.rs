@@ -133,7 +133,6 @@ fn what_is_rendered_is_accepted_by_the_daemons_and_what_was_changed_is_not() {
     }
 }
 
-/// Copied by what does not keep modes, or by somebody whose mask is another.
 #[test]
 fn a_stack_that_is_open_to_everyone_is_told() {
     let dir = example();
@@ -155,16 +154,17 @@ fn a_stack_that_is_open_to_everyone_is_told() {
     let closed = stack("192.0.2.0/24", "198.51.100.7/32");
     assert_eq!((closed.status.code(), stderr(&closed)), (Some(0), String::new()));
     let open = stack("0.0.0.0/0", "0.0.0.0/0");
-    let notes = "note: --client 0.0.0.0/0 opens the hosts to everyone\n\
-                 note: --ssh 0.0.0.0/0 opens the hosts to everyone\n";
+    let notes = "note: --client 0.0.0.0/0 lets everyone reach the tenants' ports on the proxies\n\
+                 note: --ssh 0.0.0.0/0 lets everyone reach port 22 of every host\n";
     assert_eq!((open.status.code(), stderr(&open)), (Some(0), notes.to_owned()));
     serde_json::from_slice::<Value>(&open.stdout).expect("a template");
     let unclear = stack("192.0.2.0/24", "198.51.100.7/24");
-    let refused = "error: 198.51.100.7/24 is an address in a network\n\
+    let refused = "error: --ssh 198.51.100.7/24 is an address in a network\n\
                    hint: write 198.51.100.0/24 for the network, 198.51.100.7/32 for the address\n";
     assert_eq!((unclear.status.code(), stderr(&unclear)), (Some(2), refused.to_owned()));
 }
 
+/// Copied by what does not keep modes, or by somebody whose mask is another.
 #[test]
 fn modes_that_are_not_those_of_render_are_found() {
     let dir = example();

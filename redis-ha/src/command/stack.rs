@@ -167,12 +167,11 @@ fn print_template(options: Template) -> Result<(), Failure> {
         ssh: options.ssh,
     };
     let template = template(&topology, &options)?;
-    for (option, range) in
-        options.clients.iter().map(|range| ("--client", range)).chain([("--ssh", &options.ssh)])
-    {
-        if range.prefix() == 0 {
-            anstream::eprintln!("note: {option} {range} opens the hosts to everyone");
-        }
+    if let Some(range) = options.clients.iter().find(|range| range.prefix() == 0) {
+        anstream::eprintln!("note: --client {range} lets everyone reach the tenants' ports on the proxies");
+    }
+    if options.ssh.prefix() == 0 {
+        anstream::eprintln!("note: --ssh {} lets everyone reach port 22 of every host", options.ssh);
     }
     print(&format!("{template:#}\n"))
 }

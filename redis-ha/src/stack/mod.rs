@@ -12,5 +12,5 @@ mod template;
 mod user_data;
 
 pub use fill::{FillError, Outputs, fill_service, fill_topology};
-pub use options::{StackError, StackOptions, VipPlacement};
+pub use options::{RangeOption, StackError, StackOptions, VipPlacement};
 pub use template::template;

@@ -1,6 +1,7 @@
 //! What a stack is made from beside the topology, checked against each other.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
@@ -18,6 +19,43 @@ pub enum VipPlacement {
     Address,
     /// Outside the VPC's own addresses, as a route; the proxies are spread over both zones.
     Route,
+}
+
+/// Which of the operator's ranges, as the option that gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeOption {
+    /// `--vpc`.
+    Vpc,
+    /// `--subnet-a`.
+    SubnetA,
+    /// `--subnet-b`.
+    SubnetB,
+    /// `--client`.
+    Client,
+    /// `--ssh`.
+    Ssh,
+}
+
+impl RangeOption {
+    /// Whether it is a network that EC2 makes; the others say who is let in.
+    fn is_network(self) -> bool {
+        match self {
+            Self::Vpc | Self::SubnetA | Self::SubnetB => true,
+            Self::Client | Self::Ssh => false,
+        }
+    }
+}
+
+impl fmt::Display for RangeOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vpc => "--vpc",
+            Self::SubnetA => "--subnet-a",
+            Self::SubnetB => "--subnet-b",
+            Self::Client => "--client",
+            Self::Ssh => "--ssh",
+        })
+    }
 }
 
 /// What the operator decides.
@@ -87,14 +125,18 @@ pub enum StackError {
         other: HostName,
     },
     /// A range's address is one within it, so that nobody knows whether a host or all of its network is meant.
-    #[error("{range} is an address in a network")]
+    #[error("{option} {range} is an address in a network")]
     HostBits {
+        /// Which range.
+        option: RangeOption,
         /// The range.
         range: Ipv4Network,
     },
     /// EC2 makes no such VPC or subnet.
-    #[error("{range} has a prefix of {} bits; a VPC and a subnet have 16 to 28", range.prefix())]
+    #[error("{option} {range} has a prefix of {} bits; a VPC and a subnet have 16 to 28", range.prefix())]
     Prefix {
+        /// Which range.
+        option: RangeOption,
         /// The range.
         range: Ipv4Network,
     },
@@ -150,11 +192,13 @@ impl StackError {
     /// What to do about it, where that can be said.
     pub fn hint(&self) -> Option<Cow<'static, str>> {
         let text = match self {
-            Self::HostBits { range } => {
-                let (ip, network, prefix) = (range.ip(), range.network(), range.prefix());
-                return Some(
-                    format!("write {network}/{prefix} for the network, {ip}/32 for the address").into(),
-                );
+            Self::HostBits { option, range } => {
+                let network = format!("{}/{}", range.network(), range.prefix());
+                return Some(if option.is_network() {
+                    format!("write {network}").into()
+                } else {
+                    format!("write {network} for the network, {}/32 for the address", range.ip()).into()
+                });
             }
             Self::Proxies { .. } => {
                 "name them with --proxy; the default is all hosts with a tenant's gateway"
@@ -184,14 +228,21 @@ impl StackOptions {
 
     pub(super) fn check(&self, topology: &Topology) -> Result<(), StackError> {
         let Self { vpc, subnets, proxies, instance, vip, placement, clients, client_ports, ssh } = self;
-        let ranges = [vpc, ssh].into_iter().chain(subnets).chain(clients);
-        if let Some(range) = ranges.into_iter().find(|range| range.ip() != range.network()) {
-            return Err(StackError::HostBits { range: *range });
-        }
-        if let Some(range) =
-            [vpc].into_iter().chain(subnets).find(|range| !(16..=28).contains(&range.prefix()))
-        {
-            return Err(StackError::Prefix { range: *range });
+        let [subnet_a, subnet_b] = subnets;
+        let ranges = [
+            (RangeOption::Vpc, vpc),
+            (RangeOption::SubnetA, subnet_a),
+            (RangeOption::SubnetB, subnet_b),
+            (RangeOption::Ssh, ssh),
+        ];
+        let of_clients = clients.iter().map(|range| (RangeOption::Client, range));
+        for (option, range) in ranges.into_iter().chain(of_clients) {
+            if range.ip() != range.network() {
+                return Err(StackError::HostBits { option, range: *range });
+            }
+            if option.is_network() && !(16..=28).contains(&range.prefix()) {
+                return Err(StackError::Prefix { option, range: *range });
+            }
         }
         if let Some(host) = proxies.iter().find(|host| topology.host(host).is_none()) {
             return Err(StackError::UnknownProxy { host: host.clone() });

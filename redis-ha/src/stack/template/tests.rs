@@ -4,6 +4,7 @@ use ipnetwork::Ipv4Network;
 use ovs_mesh::HostName;
 
 use super::*;
+use crate::stack::RangeOption;
 
 fn topology() -> Topology {
     include_str!("../../../../examples/ha-redis.toml").parse().unwrap()
@@ -163,6 +164,9 @@ fn scripts_refer_to_what_is_there() {
     }
 }
 
+/// Where an option's range is.
+type Place = fn(&mut StackOptions) -> &mut Ipv4Network;
+
 #[test]
 fn what_would_not_work_is_no_template() {
     let error = |change: &dyn Fn(&mut StackOptions)| {
@@ -197,23 +201,24 @@ fn what_would_not_work_is_no_template() {
         "the subnets 10.0.1.0/24 and 10.0.1.128/25 overlap"
     );
     let with_host = "10.0.1.7/24".parse().unwrap();
-    let places: [fn(&mut StackOptions) -> &mut Ipv4Network; 5] = [
-        |options| &mut options.vpc,
-        |options| &mut options.subnets[0],
-        |options| &mut options.subnets[1],
-        |options| &mut options.clients[0],
-        |options| &mut options.ssh,
+    let (network, either) =
+        ("write 10.0.1.0/24", "write 10.0.1.0/24 for the network, 10.0.1.7/32 for the address");
+    let places: [(&str, RangeOption, Place, &str); 5] = [
+        ("--vpc", RangeOption::Vpc, |options| &mut options.vpc, network),
+        ("--subnet-a", RangeOption::SubnetA, |options| &mut options.subnets[0], network),
+        ("--subnet-b", RangeOption::SubnetB, |options| &mut options.subnets[1], network),
+        ("--client", RangeOption::Client, |options| &mut options.clients[1], either),
+        ("--ssh", RangeOption::Ssh, |options| &mut options.ssh, either),
     ];
-    for place in places {
-        assert_eq!(error(&|options| *place(options) = with_host), "10.0.1.7/24 is an address in a network");
+    for (name, option, place, hint) in places {
+        let says = format!("{name} 10.0.1.7/24 is an address in a network");
+        assert_eq!(error(&|options| *place(options) = with_host), says);
+        assert_eq!(StackError::HostBits { option, range: with_host }.hint().unwrap(), hint);
     }
-    assert_eq!(
-        StackError::HostBits { range: with_host }.hint().unwrap(),
-        "write 10.0.1.0/24 for the network, 10.0.1.7/32 for the address"
-    );
-    for (place, range) in [(places[0], "10.0.0.0/8"), (places[2], "10.0.2.0/29")] {
+    for ((name, _, place, _), range) in [(places[0], "10.0.0.0/8"), (places[2], "10.0.2.0/29")] {
         let text = error(&|options| *place(options) = range.parse().unwrap());
-        assert!(text.starts_with(range) && text.ends_with("a VPC and a subnet have 16 to 28"), "{text}");
+        let says = "a VPC and a subnet have 16 to 28";
+        assert!(text.starts_with(&format!("{name} {range} has")) && text.ends_with(says), "{text}");
     }
     assert_eq!(error(&|options| options.clients.clear()), "there is no range of clients");
     assert_eq!(error(&|options| options.client_ports.clear()), "there is no port for clients");
