@@ -28,11 +28,9 @@ pub fn template(topology: &Topology, options: &StackOptions) -> Result<Value, St
 
 fn parameters() -> Value {
     json!({
-        "ImageId": {
-            "Type": "AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>",
-            "Default": "/aws/service/debian/release/12/latest/amd64",
-            "Description": "The machine image: Debian 12 or later",
-        },
+        // No name of one, as /aws/service/debian/…/latest/…: each update of the stack would look it up again, and another image is
+        // another instance.
+        "ImageId": { "Type": "AWS::EC2::Image::Id", "Description": "The machine image: Debian 12 or later" },
         "KeyName": { "Type": "AWS::EC2::KeyPair::KeyName", "Description": "The key pair for logins" },
         "RedisInstanceType": {
             "Type": "String", "Default": REDIS_TYPE, "Description": "The type of the hosts with containers; with enhanced networking",

@@ -85,16 +85,6 @@ impl Moto {
         self.aws(&["ec2", "create-key-pair", "--key-name", "login"]);
         let image = self.aws(&["ec2", "describe-images", "--query", "Images[0].ImageId"]);
         self.aws(&[
-            "ssm",
-            "put-parameter",
-            "--name",
-            "/image",
-            "--type",
-            "String",
-            "--value",
-            image.as_str().unwrap(),
-        ]);
-        self.aws(&[
             "cloudformation",
             "create-stack",
             "--stack-name",
@@ -104,6 +94,7 @@ impl Moto {
             "--template-body",
             &format!("file://{}", template.display()),
             "--parameters",
+            &format!("ParameterKey=ImageId,ParameterValue={}", image.as_str().unwrap()),
             "ParameterKey=KeyName,ParameterValue=login",
             "ParameterKey=ProgramsUrl,ParameterValue=https://downloads.example/ovsmesh.tar.gz",
             &format!("ParameterKey=ProgramsSha256,ParameterValue={}", "0".repeat(64)),
@@ -155,11 +146,9 @@ fn stack_template(placement: &str, vip: &str) -> String {
     output(&mut command)
 }
 
-/// Our template as moto can take it: it has no public parameters of images, reads the default one even where another is
-/// given, and wants ports for protocols that have none.
+/// Our template as moto can take it: it wants ports for protocols that have none.
 fn for_moto(template: &str) -> String {
     let mut template: Value = serde_json::from_str(template).unwrap();
-    template["Parameters"]["ImageId"]["Default"] = "/image".into();
     for resource in template["Resources"].as_object_mut().unwrap().values_mut() {
         let kind = resource["Type"].as_str().unwrap();
         if ["AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"].contains(&kind) {

@@ -37,6 +37,17 @@ fn the_seeds_five_hosts() {
     insta::assert_json_snapshot!("route", template(&topology(), &options(VipPlacement::Route)).unwrap());
 }
 
+/// What an update of the stack does not name stays as it is, only if it stands in the template or was given: a name is looked up again.
+#[test]
+fn an_update_finds_the_same_image() {
+    let template = template(&topology(), &options(VipPlacement::Address)).unwrap();
+    for (name, parameter) in template["Parameters"].as_object().unwrap() {
+        assert!(!parameter["Type"].as_str().unwrap().starts_with("AWS::SSM::"), "{name}");
+    }
+    assert_eq!(template["Parameters"]["ImageId"]["Default"], Value::Null);
+    assert_eq!(resource(&template, "Redis1Instance")["ImageId"]["Ref"], "ImageId");
+}
+
 #[test]
 fn the_proxies_share_a_zone_or_do_not() {
     let subnet = |placement, host: &str| {
