@@ -48,7 +48,7 @@ pub(super) fn resources(topology: &Topology, options: &StackOptions) -> Vec<(Str
         [("Gre", "MemberGroup", GRE, "the mesh's tunnels"), ("Vrrp", "ProxyGroup", VRRP, "who has the VIP")]
     {
         for (way, other) in [("Ingress", "SourceSecurityGroupId"), ("Egress", "DestinationSecurityGroupId")] {
-            let own = json!({ "Fn::GetAtt": [group, "GroupId"] });
+            let own = by_id(group);
             let mut properties = json!({ "GroupId": own, "IpProtocol": protocol, "Description": what });
             properties[other] = own;
             let rule = json!({ "Type": format!("AWS::EC2::SecurityGroup{way}"), "Properties": properties });
@@ -60,6 +60,12 @@ pub(super) fn resources(topology: &Topology, options: &StackOptions) -> Vec<(Str
         json!({ "Type": "AWS::IAM::InstanceProfile", "Properties": { "Roles": [{ "Ref": "NotifyRole" }] } });
     resources.push(("NotifyProfile".to_owned(), profile));
     resources
+}
+
+/// A group, for who refers to it. By `Ref`, which stays as it is when the group's rules change; what has an attribute (`Fn::GetAtt`,
+/// as its `GroupId`) CloudFormation takes for changed along with the group: interfaces, and with them instances.
+pub(super) fn by_id(group: &str) -> Value {
+    json!({ "Ref": group })
 }
 
 /// What `redis-ha notify` must be allowed, and no more: to see (which cannot be limited to some interfaces or tables), and

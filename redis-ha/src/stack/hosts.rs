@@ -4,7 +4,7 @@ use ovs_mesh::{HostName, Topology};
 use serde_json::{Value, json};
 
 use super::network::{VIP_RESERVE, tags};
-use super::{StackError, StackOptions, VipPlacement, user_data};
+use super::{StackError, StackOptions, VipPlacement, access, user_data};
 
 /// A host's name as a resource's: letters and digits alone.
 pub(super) fn logical_name(host: &HostName) -> String {
@@ -45,8 +45,7 @@ pub(super) fn resources(
         let logical = logical_name(name);
         let is_proxy = options.proxies.contains(name);
         let groups = if is_proxy { vec!["MemberGroup", "ProxyGroup"] } else { vec!["MemberGroup"] };
-        let groups: Vec<Value> =
-            groups.iter().map(|group| json!({ "Fn::GetAtt": [group, "GroupId"] })).collect();
+        let groups: Vec<Value> = groups.into_iter().map(access::by_id).collect();
         let tags = tags(name.as_str());
         let mut interface = json!({
             "Type": "AWS::EC2::NetworkInterface",

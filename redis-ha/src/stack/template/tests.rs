@@ -92,8 +92,8 @@ fn nothing_else_passes() {
     let mut rule = |group: &str, way: &str, rule: &Value| {
         let text = |key: &str| rule[key].as_str().map(str::to_owned);
         let other = text("CidrIp")
-            .or_else(|| rule["SourceSecurityGroupId"]["Fn::GetAtt"][0].as_str().map(str::to_owned))
-            .or_else(|| rule["DestinationSecurityGroupId"]["Fn::GetAtt"][0].as_str().map(str::to_owned));
+            .or_else(|| rule["SourceSecurityGroupId"]["Ref"].as_str().map(str::to_owned))
+            .or_else(|| rule["DestinationSecurityGroupId"]["Ref"].as_str().map(str::to_owned));
         let ports =
             rule["FromPort"].as_u64().map_or_else(String::new, |from| format!(" {from}-{}", rule["ToPort"]));
         rules.push(format!("{group} {way} {}{ports} {}", text("IpProtocol").unwrap(), other.unwrap()));
@@ -107,10 +107,10 @@ fn nothing_else_passes() {
                 }
             }
             "AWS::EC2::SecurityGroupIngress" => {
-                rule(properties["GroupId"]["Fn::GetAtt"][0].as_str().unwrap(), "in", properties);
+                rule(properties["GroupId"]["Ref"].as_str().unwrap(), "in", properties);
             }
             "AWS::EC2::SecurityGroupEgress" => {
-                rule(properties["GroupId"]["Fn::GetAtt"][0].as_str().unwrap(), "out", properties);
+                rule(properties["GroupId"]["Ref"].as_str().unwrap(), "out", properties);
             }
             _ => {}
         }
@@ -135,6 +135,34 @@ fn nothing_else_passes() {
     let groups =
         |host: &str| resource(&template, &format!("{host}Interface"))["GroupSet"].as_array().unwrap().len();
     assert_eq!((groups("Redis1"), groups("Proxy1")), (1, 2));
+}
+
+/// So that an update with other clients leaves the hosts alone.
+#[test]
+fn other_clients_change_a_group_alone() {
+    let before = template(&topology(), &options(VipPlacement::Address)).unwrap();
+    // By then it has the addresses that the hosts have.
+    let filled = include_str!("../../../../examples/ha-redis.toml").replace("\"10.0.1.", "\"10.0.2.");
+    let changed = |change: &dyn Fn(&mut StackOptions)| {
+        let mut options = options(VipPlacement::Address);
+        change(&mut options);
+        let mut after = template(&filled.parse().unwrap(), &options).unwrap();
+        let resources = before["Resources"].as_object().unwrap();
+        let names: Vec<&str> = resources
+            .iter()
+            .filter(|(name, resource)| after["Resources"][*name] != **resource)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        after["Resources"] = before["Resources"].clone();
+        assert_eq!(after, before);
+        names
+    };
+    assert_eq!(changed(&|_| {}), Vec::<&str>::new());
+    assert_eq!(changed(&|options| options.client_ports.push(6381)), ["ProxyGroup"]);
+    assert_eq!(changed(&|options| options.clients.truncate(1)), ["ProxyGroup"]);
+    assert_eq!(changed(&|options| options.ssh = "192.0.2.0/24".parse().unwrap()), ["MemberGroup"]);
+    let attributes = before.to_string().matches("[\"ProxyGroup\",").count();
+    assert_eq!(attributes, 0, "what depends on a group by Fn::GetAtt is taken for changed as well");
 }
 
 #[test]
