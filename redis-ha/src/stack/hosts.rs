@@ -93,15 +93,18 @@ pub(super) fn resources(
                 }
             }),
         ));
-        resources.push((
-            format!("{logical}Instance"),
-            json!({
-                "Type": "AWS::EC2::Instance",
-                // Its first act is to install packages.
-                "DependsOn": format!("{logical}PublicAssociation"),
-                "Properties": properties,
-            }),
-        ));
+        let mut instance = json!({
+            "Type": "AWS::EC2::Instance",
+            // Its first act is to install packages.
+            "DependsOn": format!("{logical}PublicAssociation"),
+            "Properties": properties,
+        });
+        if !is_proxy {
+            // The containers' data are on its own disk, which goes with it. One that was never finished has none.
+            instance["DeletionPolicy"] = json!("RetainExceptOnCreate");
+            instance["UpdateReplacePolicy"] = json!("Retain");
+        }
+        resources.push((format!("{logical}Instance"), instance));
     }
     Ok(resources)
 }

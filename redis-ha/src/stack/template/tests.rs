@@ -137,6 +137,24 @@ fn nothing_else_passes() {
     assert_eq!((groups("Redis1"), groups("Proxy1")), (1, 2));
 }
 
+/// Neither a host that is missing in the next topology nor the stack's deletion takes data along.
+#[test]
+fn a_host_with_containers_outlives_its_stack() {
+    let template = template(&topology(), &options(VipPlacement::Route)).unwrap();
+    let kept: Vec<(&str, &Value, &Value)> = template["Resources"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, resource)| resource["DeletionPolicy"] != Value::Null)
+        .map(|(name, resource)| {
+            (name.as_str(), &resource["DeletionPolicy"], &resource["UpdateReplacePolicy"])
+        })
+        .collect();
+    let (deleted, replaced) = ("RetainExceptOnCreate".into(), "Retain".into());
+    let hosts = ["Redis1Instance", "Redis2Instance", "Redis3Instance"];
+    assert_eq!(kept, hosts.map(|host| (host, &deleted, &replaced)));
+}
+
 /// So that an update with other clients leaves the hosts alone.
 #[test]
 fn other_clients_change_a_group_alone() {
