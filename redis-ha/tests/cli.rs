@@ -164,6 +164,40 @@ fn a_stack_that_is_open_to_everyone_is_told() {
     assert_eq!((unclear.status.code(), stderr(&unclear)), (Some(2), refused.to_owned()));
 }
 
+#[test]
+fn a_stack_that_needs_a_bucket_is_told() {
+    let dir = example();
+    let template = |tenants: u32| {
+        let mut mesh = MESH.to_owned();
+        for at in 0..tenants {
+            write!(mesh, "[[tenant]]\nname = \"t{at}\"\nkey = {}\nsubnet = \"10.1.0.0/16\"\n", at + 1000)
+                .unwrap();
+        }
+        fs::write(dir.path().join("mesh.toml"), mesh).expect("a file of the test");
+        let options = [
+            "--vip",
+            "10.0.1.100",
+            "--client",
+            "192.0.2.0/24",
+            "--client-port",
+            "6379",
+            "--ssh",
+            "192.0.2.7/32",
+        ];
+        redis_ha(dir.path(), &[&["stack", "template", "--topology", "mesh.toml"][..], &options].concat())
+    };
+    let told = |tenants: u32| {
+        let output = template(tenants);
+        assert!(output.status.success(), "{}", shown(&output));
+        (output.stdout.len(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let first = (1..60).find(|tenants| !told(*tenants).1.is_empty()).expect("one is too large");
+    let ((fits, _), (bytes, note)) = (told(first - 1), told(first));
+    assert!(fits <= 51_200 && bytes > 51_200, "{fits}, {bytes}");
+    let says = "`aws cloudformation deploy` takes more than 51200 with --s3-bucket alone";
+    assert_eq!(note, format!("note: the template has {bytes} bytes; {says}\n"));
+}
+
 /// Copied by what does not keep modes, or by somebody whose mask is another.
 #[test]
 fn modes_that_are_not_those_of_render_are_found() {

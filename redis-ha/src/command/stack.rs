@@ -13,6 +13,9 @@ use redis_ha::stack::{
     FillError, Outputs, StackError, StackOptions, VipPlacement, fill_service, fill_topology, template,
 };
 
+/// The largest template in bytes that `CloudFormation` takes in a request; a larger one it reads from S3.
+const MAX_IN_REQUEST: usize = 51_200;
+
 #[derive(Debug, Args)]
 pub(crate) struct Stack {
     #[command(subcommand)]
@@ -173,7 +176,15 @@ fn print_template(options: Template) -> Result<(), Failure> {
     if options.ssh.prefix() == 0 {
         anstream::eprintln!("note: --ssh {} lets everyone reach port 22 of every host", options.ssh);
     }
-    print(&format!("{template:#}\n"))
+    // Indented, it would be larger by a third.
+    let text = format!("{template}\n");
+    let bytes = text.len();
+    if bytes > MAX_IN_REQUEST {
+        anstream::eprintln!(
+            "note: the template has {bytes} bytes; `aws cloudformation deploy` takes more than {MAX_IN_REQUEST} with --s3-bucket alone"
+        );
+    }
+    print(&text)
 }
 
 fn fill(options: &Fill) -> Result<(), Failure> {
