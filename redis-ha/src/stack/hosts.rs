@@ -21,7 +21,7 @@ pub(super) fn logical_name(host: &HostName) -> String {
 
 /// The subnet's resource for each host, in the topology's order: each kind of host is spread over both, but for proxies
 /// whose VIP cannot leave its own.
-fn subnets(topology: &Topology, options: &StackOptions) -> Vec<&'static str> {
+pub(super) fn subnets(topology: &Topology, options: &StackOptions) -> Vec<&'static str> {
     let mut counts = [0_usize; 2];
     let place = |host: &ovs_mesh::Host| {
         let is_proxy = options.proxies.contains(host.name());

@@ -7,10 +7,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::Ipv4Network;
 use ovs_mesh::{Datapath, HostName, Topology};
 
-use super::hosts::logical_name;
+use super::hosts::{self, logical_name};
 
 /// The largest MTU of a VPC, in bytes.
 const VPC_MTU: u16 = 9001;
+
+/// How many running instances a spread placement group has in a zone, at most.
+const SPREAD: usize = 7;
 
 /// Where the VIP is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +119,12 @@ pub enum StackError {
     /// An instance's hosts have nothing that would lead the userspace datapath's tunnels to their network interface.
     #[error("the topology has the userspace datapath, and the stack's hosts run the kernel's")]
     Datapath,
+    /// EC2 would not start the eighth.
+    #[error("{hosts} hosts would be in one zone; a spread placement group has {SPREAD} in each at most")]
+    Spread {
+        /// How many there are.
+        hosts: usize,
+    },
     /// Two hosts would be one resource: names of resources have letters and digits alone.
     #[error("hosts `{one}` and `{other}` differ in neither letters nor digits")]
     SameName {
@@ -206,6 +215,9 @@ impl StackError {
             Self::Datapath => {
                 "write `datapath = \"system\"` in [mesh]; a lab takes the userspace one whatever that says"
             }
+            Self::Spread { .. } => {
+                "the two zones have 14 hosts at most, and with --placement address all proxies are in the first"
+            }
             Self::UserData { .. } => {
                 "the topology is too large to be installed this way: make the stack from its hosts with one tenant"
             }
@@ -262,6 +274,11 @@ impl StackOptions {
             return Err(StackError::Mtu { mtu: topology.underlay_mtu() });
         }
         check_hosts(topology)?;
+        let placed = hosts::subnets(topology, self);
+        let in_one = |subnet: &str| placed.iter().filter(|placed| **placed == subnet).count();
+        if let Some(hosts) = ["SubnetA", "SubnetB"].map(in_one).into_iter().find(|hosts| *hosts > SPREAD) {
+            return Err(StackError::Spread { hosts });
+        }
         for subnet in subnets {
             if !(vpc.contains(subnet.network()) && vpc.contains(subnet.broadcast())) {
                 return Err(StackError::Subnet { subnet: *subnet, vpc: *vpc });

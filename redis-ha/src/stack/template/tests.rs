@@ -286,6 +286,23 @@ fn what_would_not_work_is_no_template() {
 }
 
 #[test]
+fn more_hosts_than_a_spread_group_holds_are_refused() {
+    let made = |redis: usize, placement| {
+        let mut text = include_str!("../../../../examples/ha-redis.toml").to_owned();
+        for at in 4..=redis {
+            let host = format!("name = \"redis{at}\"\nunderlay_ip = \"10.0.1.{}\"\n", at + 50);
+            text.extend(["[[host]]\n", &host]);
+        }
+        template(&text.parse().unwrap(), &options(placement)).map(|_| ())
+    };
+    // Both proxies are in the first zone, or one in each.
+    assert_eq!(made(11, VipPlacement::Address), Err(StackError::Spread { hosts: 8 }));
+    assert_eq!(made(10, VipPlacement::Address), Ok(()));
+    assert_eq!(made(13, VipPlacement::Route), Err(StackError::Spread { hosts: 8 }));
+    assert_eq!(made(12, VipPlacement::Route), Ok(()));
+}
+
+#[test]
 fn a_topology_that_no_user_data_holds_is_refused() {
     let mut text = include_str!("../../../../examples/ha-redis.toml").to_owned();
     for tenant in 0..150 {
