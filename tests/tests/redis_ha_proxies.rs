@@ -18,7 +18,7 @@ const PROXIES: [&str; 2] = ["proxy1", "proxy2"];
 const UNITS: [&str; 5] =
     ["ovsmesh", "redis-ha-agent", "redis-ha-haproxy", "redis-ha-keepalived", "redis-ha-notify"];
 /// The lab has made the mesh. As after a boot, it is not there until the first of these has ended.
-const OVSMESH: &str = "#!/bin/sh
+const MOCK_OVSMESH: &str = "#!/bin/sh
 case \"$*\" in
     'sync --timeout 60s') sleep 1; echo \"$OVSMESH_HOST\" > /run/mesh ;;
     'sync --watch') exec sleep infinity ;;
@@ -71,7 +71,7 @@ impl Nodes {
     fn machines(&self) -> Machines<'_> {
         let dir = tempfile::tempdir().unwrap();
         let certificates = Certificates::read(self.service.lab.config()).unwrap();
-        put(&dir.path().join("ovsmesh"), OVSMESH, 0o755);
+        put(&dir.path().join("ovsmesh"), MOCK_OVSMESH, 0o755);
         for file in render(self.service.lab.config(), self.service.lab.secrets(), &certificates) {
             let path = dir.path().join("rendered").join(file.relative());
             put(&path, &file.text, file.mode);
