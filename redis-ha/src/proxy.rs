@@ -47,7 +47,9 @@ impl StatsError {
         let means = match source.kind() {
             ErrorKind::NotFound => "there is no such socket: HAProxy does not run, or is told another",
             ErrorKind::ConnectionRefused => "nobody listens there: HAProxy has ended",
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "it ended while it was asked",
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+                "it ended while it was asked"
+            }
             ErrorKind::PermissionDenied => "permission denied: run it as root",
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 "it takes questions, but gives no answer within 2 s"
@@ -105,6 +107,10 @@ pub fn servers(socket: &Path) -> Result<Vec<ServerView>, StatsError> {
     stream.write_all(b"show stat -1 4 -1\n").map_err(failed)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(failed)?;
+    // It begins with the columns' names, also where there are no servers.
+    if text.is_empty() {
+        return Err(failed(ErrorKind::UnexpectedEof.into()));
+    }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let all: Result<Vec<ServerView>, csv::Error> = reader.deserialize().collect();
     all.map_err(|source| StatsError::Answer { path: socket.to_owned(), source })
@@ -169,7 +175,15 @@ mod tests {
         assert_eq!(told(), "there is no such socket: HAProxy does not run, or is told another");
         let listener = UnixListener::bind(&socket).unwrap();
         assert_eq!(told(), "it takes questions, but gives no answer within 2 s");
-        drop(listener);
+        let killed = std::thread::spawn(move || {
+            // The question above still waits to be taken.
+            for stream in listener.incoming().take(2) {
+                let read = stream.unwrap().read(&mut [0; 64]).unwrap();
+                assert!(read > 0, "it was asked");
+            }
+        });
+        assert_eq!(told(), "it ended while it was asked");
+        killed.join().unwrap();
         fs::remove_file(&socket).unwrap();
         // One that never listened. A listener that is dropped may live on for a moment, in a child that another test
         // is starting.
