@@ -14,7 +14,7 @@ use ovs_mesh::{Chain, Ctid, NetnsName, TenantName};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Cluster, Config, Credentials};
-use crate::survey::{ClusterView, NodeView, redis_login, survey};
+use crate::survey::{ClusterView, NodeView, Unanswered, redis_login, survey};
 use crate::wire::dial::{AskError, Connection};
 use crate::wire::report::Role;
 use crate::wire::resp::{Reply, Request};
@@ -44,16 +44,16 @@ pub enum Obstacle {
     /// It has no such node.
     #[error("the cluster has no node {0}")]
     Stranger(Ctid),
-    /// A Redis does not answer: it might have the data.
-    #[error("the Redis of {node} does not answer: {why}")]
+    /// A Redis does not answer, or nothing of use: it might have the data.
+    #[error("the Redis of {node} does not say what it has: {why}")]
     Redis {
         /// Which.
         node: Ctid,
         /// Why.
         why: String,
     },
-    /// A Sentinel does not answer: it might know of a failover.
-    #[error("the Sentinel of {node} does not answer: {why}")]
+    /// A Sentinel does not answer, or nothing of use: it might know of a failover.
+    #[error("the Sentinel of {node} does not say what it knows: {why}")]
     Sentinel {
         /// Which.
         node: Ctid,
@@ -258,7 +258,8 @@ fn follows(node: &NodeView, master: &NodeView) -> Result<(), String> {
     let not = |why: &str| Err(format!("{} is not linked to {}: {why}", node.ctid, master.ctid));
     let replication = match &node.redis {
         Ok(redis) => &redis.replication,
-        Err(why) => return not(&format!("it does not answer: {}", Chain(why))),
+        Err(Unanswered::Ask(why)) => return not(&format!("it does not answer: {}", Chain(why))),
+        Err(Unanswered::Report(why)) => return not(&format!("its answer is of no use: {}", Chain(why))),
     };
     match replication.master {
         _ if replication.role == Role::Master => not("it is a master"),

@@ -120,7 +120,7 @@ fn force_takes_the_data_of_the_node_that_sentinels_name() {
 #[test]
 fn what_is_missing_is_told() {
     type Change = fn(&mut ClusterView);
-    let table: [(Change, &str); 7] = [
+    let table: [(Change, &str); 8] = [
         (|view| redis(view, 2).replication.link = false, "its link is down"),
         (
             |view| {
@@ -141,7 +141,14 @@ fn what_is_missing_is_told() {
         (|view| redis(view, 2).replication.role = Role::Master, "it is a master"),
         (
             |view| view.nodes[2].redis = Err(ReportError::Refused("LOADING".to_owned()).into()),
-            "it does not answer: it was refused: LOADING",
+            "its answer is of no use: it was refused: LOADING",
+        ),
+        (
+            |view| {
+                let waited = Duration::from_secs(2);
+                view.nodes[2].redis = Err(AskError::Timeout { to: address(2), waited }.into());
+            },
+            &format!("it does not answer: {} did not answer in 2s", address(2)),
         ),
     ];
     for (change, why) in table {

@@ -215,7 +215,10 @@ fn count(number: u64, one: &str) -> String {
 }
 
 fn unanswered(why: &Unanswered) -> String {
-    format!("does NOT ANSWER: {}", Chain(why))
+    match why {
+        Unanswered::Ask(why) => format!("does NOT ANSWER: {}", Chain(why)),
+        Unanswered::Report(why) => format!("answers NOTHING OF USE: {}", Chain(why)),
+    }
 }
 
 fn cluster_json(cluster: &ClusterView) -> Value {
