@@ -134,6 +134,10 @@ pub enum BootstrapError {
         tenant: TenantName,
         /// All that is in its way.
         obstacles: Vec<Obstacle>,
+        /// The node that was to be forced.
+        force: Option<Ctid>,
+        /// The node that a majority of the Sentinels names, if it is one of the cluster's: the one that can be forced.
+        named: Option<Ctid>,
     },
     /// A node could not be told.
     #[error("cannot tell {node} what to be")]
@@ -285,10 +289,10 @@ pub async fn bootstrap(
 ) -> Result<Bootstrapped, BootstrapError> {
     let start = Instant::now();
     let look = || survey(config, cluster, credentials, netns, PATIENCE);
-    let refused = |obstacles| BootstrapError::Refused { tenant: cluster.tenant.clone(), obstacles };
     let mut told = None;
     let (first, others) = loop {
-        match decide(&look().await, force) {
+        let view = look().await;
+        match decide(&view, force) {
             Ok(Bootstrap::Done(master)) => return Ok(Bootstrapped { master, already: true }),
             Ok(Bootstrap::Promote { first, others }) => break (first, others),
             // Those that have just been started come to answer.
@@ -300,7 +304,11 @@ pub async fn bootstrap(
                 }
                 sleep(LOOK).await;
             }
-            Err(obstacles) => return Err(refused(obstacles)),
+            Err(obstacles) => {
+                let tenant = cluster.tenant.clone();
+                let named = view.named_node().map(|node| node.ctid.clone());
+                return Err(BootstrapError::Refused { tenant, obstacles, force: force.cloned(), named });
+            }
         }
     };
     let (master, address) = first;

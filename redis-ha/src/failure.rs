@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use ovs_mesh::MeshName;
+use ovs_mesh::{Ctid, MeshName, TenantName};
 use ovsmesh_lab::{DownError, LabError, StateError};
 use redis_ha::{
     AgentError, BootstrapError, CertificateError, CheckError, ConfigError, DrillError, Obstacle, ProxyError,
@@ -38,8 +38,8 @@ pub(crate) enum Failure {
     Signal { source: std::io::Error },
     #[error(transparent)]
     Agent(#[from] AgentError),
-    #[error("no tenant `{tenant}` has a cluster in the service's file")]
-    Tenant { tenant: ovs_mesh::TenantName },
+    #[error("no tenant `{tenant}` has a cluster in the service's file; those that have one: {known}")]
+    Tenant { tenant: TenantName, known: String },
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     #[error("this host's devices cannot be read")]
@@ -116,20 +116,6 @@ impl Failure {
             Self::Check(CheckError::Program { source, .. }) if source.kind() == ErrorKind::NotFound => Some(
                 "install the daemons that the service runs: apt install haproxy keepalived redis-server redis-sentinel",
             ),
-            // Nothing but what there is of a service that ran already.
-            Self::Bootstrap(BootstrapError::Refused { obstacles, .. })
-                if obstacles.iter().all(|obstacle| {
-                    matches!(
-                        obstacle,
-                        Obstacle::FailedOver { .. } | Obstacle::Replicas { .. } | Obstacle::Data { .. }
-                    )
-                }) =>
-            {
-                Some(
-                    "see `redis-ha status`; if the Sentinels make no master of themselves, --tenant NAME --force CTID makes the node that \
-                     they name the master: the others get its data and lose their own",
-                )
-            }
             Self::Hook => Some("build it (cargo build -p ovsmesh), or name it with --ovsmesh"),
             Self::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent { .. })))
             | Self::Drill(DrillError::Lab(ServiceLabError::Mesh(LabError::State(StateError::Absent {
@@ -146,9 +132,39 @@ impl Failure {
             Self::Config(ConfigError::File(error)) => error.to_string(),
             Self::Config(ConfigError::Topology { source }) => source.to_string(),
             Self::Lost { name, why } => chain(why, Some(&lost_hint(name))),
+            Self::Bootstrap(BootstrapError::Refused { tenant, obstacles, force, named }) => {
+                let hint = force_hint(tenant, obstacles, (force.as_ref(), named.as_ref()));
+                chain(self, hint.as_deref())
+            }
             other => chain(other, other.hint()),
         }
     }
+}
+
+/// What helps where there is no master and nothing but what there is of a service that ran already, or nothing but the choice of the node
+/// to be forced, is in the way of one.
+fn force_hint(
+    tenant: &TenantName,
+    obstacles: &[Obstacle],
+    (force, named): (Option<&Ctid>, Option<&Ctid>),
+) -> Option<String> {
+    let is_of_before = |obstacle: &Obstacle| match obstacle {
+        Obstacle::FailedOver { .. }
+        | Obstacle::Replicas { .. }
+        | Obstacle::Data { .. }
+        | Obstacle::Named { .. }
+        | Obstacle::Stranger(_) => true,
+        Obstacle::Redis { .. } | Obstacle::Sentinel { .. } | Obstacle::Master(_) => false,
+    };
+    let named = named.filter(|_| obstacles.iter().all(is_of_before))?;
+    Some(if force == Some(named) {
+        format!("see `redis-ha status`, and try again once all Sentinels name {named}")
+    } else {
+        format!(
+            "see `redis-ha status`; if the Sentinels make no master of themselves, `redis-ha bootstrap --tenant {tenant} --force {named}` \
+             makes the node that they name the master: the others get its data and lose their own"
+        )
+    })
 }
 
 /// What helps where a part of the mesh below a lab is gone.
@@ -169,4 +185,46 @@ pub(crate) fn chain(error: &dyn Error, hint: Option<&str>) -> String {
         let _ = write!(text, "\nhint: {hint}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_be_forced_is_told() {
+        let ctid = |text: &str| text.parse::<Ctid>().unwrap();
+        let node = || ctid("103");
+        let data = || Obstacle::Data { node: node(), keys: 7 };
+        let named = || Obstacle::Named { node: node(), master: "10.0.0.2:6379".parse().unwrap() };
+        let command = Some("`redis-ha bootstrap --tenant acme --force 102`");
+        let table = [
+            (vec![data()], None, Some("102"), command),
+            (
+                vec![data(), Obstacle::FailedOver { node: node(), epoch: 4 }, named()],
+                None,
+                Some("102"),
+                command,
+            ),
+            // Another than they name.
+            (vec![named(), named()], Some("101"), Some("102"), command),
+            (vec![Obstacle::Stranger(ctid("9"))], Some("9"), Some("102"), command),
+            // One of them does not name it yet.
+            (vec![named()], Some("102"), Some("102"), Some("once all Sentinels name 102")),
+            (vec![named()], None, None, None),
+            // Data may be where nobody looks, and a master is one.
+            (vec![data(), Obstacle::Master(node())], None, Some("102"), None),
+            (vec![data(), Obstacle::Redis { node: node(), why: String::new() }], None, Some("102"), None),
+        ];
+        for (obstacles, force, named, expected) in table {
+            let (tenant, force, named) = ("acme".parse().unwrap(), force.map(ctid), named.map(ctid));
+            let refused = BootstrapError::Refused { tenant, obstacles: obstacles.clone(), force, named };
+            let text = Failure::Bootstrap(refused).text();
+            let hint = text.split_once("\nhint: ").map(|(_, hint)| hint);
+            match expected {
+                Some(expected) => assert!(hint.is_some_and(|hint| hint.contains(expected)), "{text}"),
+                None => assert_eq!(hint, None, "{obstacles:?}"),
+            }
+        }
+    }
 }

@@ -64,10 +64,15 @@ impl ClusterView {
         votes().map(|named| named.master).find(|master| of(*master) >= self.majority)
     }
 
+    /// The node that a majority of Sentinels names, unless that is none of the cluster's.
+    pub fn named_node(&self) -> Option<&NodeView> {
+        let named = self.named()?;
+        self.nodes.iter().find(|node| node.redis_address() == named)
+    }
+
     /// The node that a majority of Sentinels names and that says itself that it is the master.
     pub fn master(&self) -> Option<&NodeView> {
-        let named = self.named()?;
-        self.nodes.iter().find(|node| node.redis_address() == named && node.role() == Some(Role::Master))
+        self.named_node().filter(|node| node.role() == Some(Role::Master))
     }
 
     /// How many bytes of the master's writes a node does not have; none where that cannot be told.

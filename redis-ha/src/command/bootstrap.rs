@@ -34,7 +34,8 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<Exit, Failu
     if let Some(tenant) = &tenant
         && config.cluster(tenant).is_none()
     {
-        return Err(Failure::Tenant { tenant: tenant.clone() });
+        let known: Vec<&str> = config.clusters.iter().map(|cluster| cluster.tenant.as_str()).collect();
+        return Err(Failure::Tenant { tenant: tenant.clone(), known: known.join(", ") });
     }
     // A tenant's failure is not another's.
     let mut failed: Vec<Failure> = Vec::new();
