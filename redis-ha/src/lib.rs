@@ -101,7 +101,7 @@ pub use config::{
 };
 pub use drill::{DrillError, DrillOptions, DrillReport, Fault, Moment, drill};
 pub use lab::{Damage, LabEc2Error, Service, ServiceError, ServiceLab, ServiceLabError, ServiceOptions};
-pub use proxy::{ProxyError, ProxyView, ServerView, StatsError, servers};
+pub use proxy::{ProxyError, ProxyView, ServerView, StatsError, VipView, Whereabouts, servers};
 pub use render::{
     Layout, Place, RenderedFile, container_memory, directories, haproxy_cfg, keepalived_conf, redis_conf,
     render, sentinel_conf,

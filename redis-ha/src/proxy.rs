@@ -1,17 +1,21 @@
-//! What a proxy sees: `HAProxy`'s servers, and whether the VIPs are here.
+//! What a proxy sees: `HAProxy`'s servers, and where the VIPs are.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ovs_mesh::HostName;
 use ovs_mesh::link::{LinkError, Links};
 use serde::{Deserialize, Serialize};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
-use crate::config::Proxies;
+use crate::config::{Config, Proxies};
 
-/// How long `HAProxy` may take to answer.
+/// How long `HAProxy`, or who has a VIP, may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why `HAProxy` does not say what it sees.
@@ -73,6 +77,31 @@ pub struct ServerView {
     pub status: String,
 }
 
+/// Where a VIP is, as a proxy sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whereabouts {
+    /// On this proxy.
+    Here,
+    /// On another machine: connections to it come about, or that machine is seen to have it.
+    Elsewhere,
+    /// On another machine, which refuses connections.
+    Refused,
+    /// On none that answers.
+    Nobody,
+    /// Not on this proxy, and nobody was asked.
+    Unasked,
+}
+
+/// A VIP, as a proxy sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VipView {
+    /// The address.
+    pub vip: IpAddr,
+    /// Where it is.
+    pub at: Whereabouts,
+}
+
 /// What one proxy sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProxyView {
@@ -80,6 +109,8 @@ pub struct ProxyView {
     pub host: HostName,
     /// Whether it has all VIPs.
     pub has_vips: bool,
+    /// Where each of them is.
+    pub vips: Vec<VipView>,
     /// The nodes that `HAProxy` sends clients to, and all others; none where it does not answer.
     pub servers: Option<Vec<ServerView>>,
     /// Why it does not answer, where it does not.
@@ -94,6 +125,63 @@ impl ProxyView {
             .filter(|server| server.tenant == tenant && server.status.starts_with("UP"))
             .map(|server| server.node.as_str())
             .collect()
+    }
+
+    /// Whether the VIPs are as they should be: all on this proxy, or all elsewhere. What nobody was asked about may be anywhere.
+    pub fn is_placed(&self) -> bool {
+        self.has_vips
+            || self.vips.iter().all(|vip| matches!(vip.at, Whereabouts::Elsewhere | Whereabouts::Unasked))
+    }
+
+    /// Asks for the VIPs that are not here: whether connections come about to one of the addresses at which tenants' clients find them.
+    ///
+    /// All at once, by the underlay's device in the network of the calling thread, within 2 s. A VIP that is no tenant's is not asked for.
+    pub async fn locate(&mut self, config: &Config) {
+        let away = self.vips.iter_mut().filter(|view| view.at == Whereabouts::Unasked);
+        join_all(away.map(|view| {
+            let listen = config.clusters.iter().map(|cluster| cluster.listen);
+            let own: Vec<SocketAddr> = listen.filter(|at| at.ip() == view.vip).collect();
+            async move { view.at = whereabouts(&config.proxies.interface, &own).await }
+        }))
+        .await;
+    }
+}
+
+/// A connection by a device: who has a VIP has it there, and that it is found there need not show in this host's routes.
+async fn connect(device: &str, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind_device(Some(device.as_bytes()))?;
+    socket.connect(to).await
+}
+
+/// What becomes of connections to the addresses of one VIP.
+async fn whereabouts(device: &str, addresses: &[SocketAddr]) -> Whereabouts {
+    let tries = addresses.iter().map(|at| timeout(TIMEOUT, connect(device, *at)));
+    let ends: Vec<io::Result<TcpStream>> =
+        join_all(tries).await.into_iter().map(|end| end.unwrap_or_else(|late| Err(late.into()))).collect();
+    let is_refused =
+        |end: &io::Result<TcpStream>| matches!(end, Err(why) if why.kind() == ErrorKind::ConnectionRefused);
+    if ends.is_empty() {
+        Whereabouts::Unasked
+    } else if ends.iter().any(Result::is_ok) {
+        Whereabouts::Elsewhere
+    } else if ends.iter().any(is_refused) {
+        Whereabouts::Refused
+    } else {
+        Whereabouts::Nobody
+    }
+}
+
+/// Where the VIPs are that a proxy does not have, where all proxies are seen: none need be asked. Pure.
+pub(crate) fn compare(views: &mut [ProxyView]) {
+    let all = views.iter().flat_map(|view| &view.vips);
+    let held: Vec<IpAddr> = all.filter(|vip| vip.at == Whereabouts::Here).map(|vip| vip.vip).collect();
+    for vip in views.iter_mut().flat_map(|view| &mut view.vips) {
+        vip.at = match vip.at {
+            Whereabouts::Here => continue,
+            _ if held.contains(&vip.vip) => Whereabouts::Elsewhere,
+            _ => Whereabouts::Nobody,
+        };
     }
 }
 
@@ -133,7 +221,7 @@ pub enum ProxyError {
 }
 
 impl ProxyView {
-    /// What the proxy sees whose devices these are, and whose `HAProxy` listens there.
+    /// What the proxy sees whose devices these are, and whose `HAProxy` listens there. Nobody is asked for the VIPs that it does not have.
     pub async fn of(
         proxies: &Proxies,
         host: &HostName,
@@ -144,13 +232,18 @@ impl ProxyView {
         let addresses = links.addresses(&interface).await;
         let addresses =
             addresses.map_err(|source| ProxyError::Addresses { host: host.clone(), interface, source })?;
-        let has_vips =
-            proxies.vips.iter().all(|vip| addresses.iter().any(|address| address.network.ip() == vip.ip()));
+        let is_here = |vip: &IpAddr| addresses.iter().any(|address| address.network.ip() == *vip);
+        let place = |vip: IpAddr| VipView {
+            at: if is_here(&vip) { Whereabouts::Here } else { Whereabouts::Unasked },
+            vip,
+        };
+        let vips: Vec<VipView> = proxies.vips.iter().map(|vip| place(vip.ip())).collect();
+        let has_vips = vips.iter().all(|vip| vip.at == Whereabouts::Here);
         let (servers, unanswered) = match servers(socket) {
             Ok(servers) => (Some(servers), None),
             Err(error) => (None, Some(error.cause())),
         };
-        Ok(Self { host: host.clone(), has_vips, servers, unanswered })
+        Ok(Self { host: host.clone(), has_vips, vips, servers, unanswered })
     }
 }
 
@@ -201,6 +294,66 @@ mod tests {
         assert_eq!(refused.cause(), "x: permission denied: run it as root");
         let other = StatsError::Socket { path: "x".into(), source: io::Error::other("why") };
         assert_eq!(other.cause(), "x: why");
+    }
+
+    fn view(at: &[Whereabouts]) -> ProxyView {
+        let vip =
+            |(number, at): (u8, &Whereabouts)| VipView { vip: IpAddr::from([10, 0, 1, number]), at: *at };
+        ProxyView {
+            host: "proxy1".parse().unwrap(),
+            has_vips: at.iter().all(|at| *at == Whereabouts::Here),
+            vips: (100..).zip(at).map(vip).collect(),
+            servers: None,
+            unanswered: None,
+        }
+    }
+
+    #[test]
+    fn where_the_vips_should_be() {
+        use Whereabouts::{Elsewhere, Here, Nobody, Refused, Unasked};
+        let table: [(&[Whereabouts], bool); 8] = [
+            (&[Here, Here], true),
+            (&[Elsewhere, Elsewhere], true),
+            (&[Elsewhere, Unasked], true),
+            // keepalived moves all of them.
+            (&[Here, Elsewhere], false),
+            (&[Here, Nobody], false),
+            (&[Here, Unasked], false),
+            (&[Elsewhere, Nobody], false),
+            (&[Refused], false),
+        ];
+        for (at, expected) in table {
+            assert_eq!(view(at).is_placed(), expected, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_seen_need_not_be_asked() {
+        use Whereabouts::{Elsewhere, Here, Nobody, Unasked};
+        let mut views = [view(&[Here, Unasked, Unasked]), view(&[Unasked, Here, Unasked])];
+        compare(&mut views);
+        assert_eq!(views, [view(&[Here, Elsewhere, Nobody]), view(&[Elsewhere, Here, Nobody])]);
+    }
+
+    #[tokio::test]
+    async fn a_vip_is_where_a_connection_comes_about() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        // It has the port, and takes no connections.
+        let bound = crate::wire::dial::listener("127.0.0.1:0".parse().unwrap()).unwrap();
+        let shut = bound.local_addr().unwrap();
+        // Nobody has this one (RFC 919, section 7).
+        let nowhere: SocketAddr = "255.255.255.255:1".parse().unwrap();
+        let table: [(&[SocketAddr], Whereabouts); 5] = [
+            (&[], Whereabouts::Unasked),
+            (&[nowhere], Whereabouts::Nobody),
+            (&[nowhere, shut], Whereabouts::Refused),
+            (&[nowhere, shut, open], Whereabouts::Elsewhere),
+            (&[open], Whereabouts::Elsewhere),
+        ];
+        for (addresses, expected) in table {
+            assert_eq!(whereabouts("lo", addresses).await, expected, "{addresses:?}");
+        }
     }
 
     #[test]

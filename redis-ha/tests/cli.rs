@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use redis_ha::{DrillReport, Fault, Moment, ProxyView};
+use redis_ha::{DrillReport, Fault, Moment, ProxyView, VipView, Whereabouts};
 use serde_json::{Value, json};
 
 const MESH: &str = include_str!("../../examples/ha-redis.toml");
@@ -292,8 +292,14 @@ fn every_key_of_the_json_is_documented() {
         timeline: vec![moment],
         writes: Vec::new(),
     };
-    let proxy =
-        ProxyView { host: "proxy1".parse().unwrap(), has_vips: true, servers: None, unanswered: None };
+    let vip = VipView { vip: "10.0.1.100".parse().unwrap(), at: Whereabouts::Here };
+    let proxy = ProxyView {
+        host: "proxy1".parse().unwrap(),
+        has_vips: true,
+        vips: vec![vip],
+        servers: None,
+        unanswered: None,
+    };
     let mut all = BTreeSet::new();
     for value in [serde_json::from_slice(&checked.stdout).unwrap(), json!(drill), json!(proxy)] {
         keys(&value, &mut all);

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use ovs_mesh::MeshName;
 use ovs_mesh::link::Netns;
+use ovs_mesh::{HostName, MeshName};
 use ovsmesh_lab::Lab;
 use ovsmesh_tests::{binary, unique_name};
-use redis_ha::{Service, ServiceLab};
+use redis_ha::{Place, Service, ServiceLab};
 use serde_json::{Value, json};
 
 const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/redis-ha.toml");
@@ -131,6 +131,7 @@ fn up_status_mend_and_down() {
 
     refused(&lab);
     mended(&lab);
+    without_a_vip(&lab);
     drilled(&lab);
     lab.says(&["lab", "down"], 0, &[&format!("lab {} is down: ", lab.0)]);
     lab.nothing_left();
@@ -198,6 +199,50 @@ fn mended(lab: &Named) {
     lab.says(&["lab", "status"], 3, &told);
     lab.says(&["lab", "mend"], 1, &told);
     kill(Pid::from_raw(switch), Signal::SIGCONT).unwrap();
+    whole(lab);
+}
+
+/// What a proxy says that sees itself alone.
+fn without_a_vip(lab: &Named) {
+    let service = ServiceLab::open(&lab.0).unwrap();
+    let proxies = &service.config().proxies.hosts;
+    let status = |proxy: &HostName, words: &[&str]| {
+        let socket = service.layout(&Place::Proxy(proxy.clone())).haproxy_socket();
+        let mut command = Command::new(binary("redis-ha"));
+        command.arg("--config").arg(service.config_path()).args(["status", "--host", proxy.as_str()]);
+        command.arg("--haproxy-socket").arg(socket).args(words).stdin(Stdio::null());
+        service.host_netns(proxy).unwrap().run(|| command.output()).unwrap().unwrap()
+    };
+    let at = |output: &Output| {
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        status["proxies"][0]["vips"].clone()
+    };
+    let vips = |at: &str| json!([{ "vip": "10.0.1.100", "at": at }]);
+    let lab_status = lab.run(&["--format", "json", "lab", "status"]);
+    let lab_status: Value = serde_json::from_slice(&lab_status.stdout).unwrap();
+    for (proxy, seen) in proxies.iter().zip(lab_status["proxies"].as_array().unwrap()) {
+        let (says, is) = if seen["has_vips"] == true {
+            ("has the VIPs", "here")
+        } else {
+            ("stands by; 10.0.1.100 answers elsewhere", "elsewhere")
+        };
+        said(&status(proxy, &[]), 0, &[&format!("{proxy} {says}; acme goes to 10")]);
+        assert_eq!((&seen["vips"], at(&status(proxy, &["--format", "json"]))), (&vips(is), vips(is)));
+    }
+    // All of it runs but for those who would have the VIP.
+    for proxy in proxies {
+        service.signal(&Service::Keepalived(proxy.clone()), Signal::SIGTERM).unwrap();
+    }
+    for proxy in proxies {
+        said(
+            &status(proxy, &[]),
+            3,
+            &[&format!("{proxy} stands by; NOBODY has 10.0.1.100; acme goes to 10")],
+        );
+        assert_eq!(at(&status(proxy, &["--format", "json"])), vips("nobody"));
+    }
+    lab.says(&["lab", "status"], 3, &["proxy1 stands by; NOBODY has 10.0.1.100; acme"]);
+    lab.says(&["lab", "mend"], 0, &["keepalived on proxy1 is started", "keepalived on proxy2 is started"]);
     whole(lab);
 }
 

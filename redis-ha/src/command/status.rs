@@ -9,7 +9,7 @@ use ovs_mesh::link::Links;
 use ovs_mesh::{Chain, HostName};
 use redis_ha::{
     ClusterView, Config, Damage, Layout, NodeView, ProxyView, Role, Secrets, ServiceLab, ServiceLabError,
-    Unanswered, survey,
+    Unanswered, VipView, Whereabouts, survey,
 };
 use serde_json::{Value, json};
 
@@ -37,8 +37,8 @@ pub(crate) async fn run(global: &Global, options: Status) -> Result<Exit, Failur
     let secrets = Secrets::read(&config)?;
     let socket = options.haproxy_socket.unwrap_or_else(|| Layout::default().haproxy_socket());
     let links = Links::open().map_err(|source| Failure::Links { source })?;
-    let proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
-    let clusters = clusters(&config, &secrets, &host).await;
+    let mut proxy = ProxyView::of(&config.proxies, &host, &links, &socket).await?;
+    let (clusters, ()) = tokio::join!(clusters(&config, &secrets, &host), proxy.locate(&config));
     show(global, &clusters, &[proxy], None)
 }
 
@@ -110,7 +110,8 @@ fn show(
     let is_well = lab.is_none_or(|lab| lab.damage.is_none() && lab.led.is_ok())
         && clusters.iter().all(is_whole)
         && proxies.iter().all(|proxy| clusters.iter().all(|cluster| agrees(proxy, cluster)))
-        // One proxy does not know of the other; where both are seen, one of them has the VIPs.
+        && proxies.iter().all(ProxyView::is_placed)
+        // Where both are seen, one of them alone has the VIPs.
         && (proxies.len() < 2 || proxies.iter().filter(|proxy| proxy.has_vips).count() == 1)
         && led.is_none_or(|led| led.iter().eq(proxies.iter().filter(|proxy| proxy.has_vips).map(|proxy| &proxy.host)));
     match global.format {
@@ -159,25 +160,46 @@ fn text(clusters: &[ClusterView], proxies: &[ProxyView], led: Option<&[HostName]
         }
     }
     for proxy in proxies {
-        let vips = if proxy.has_vips { "has the VIPs" } else { "stands by" };
-        let _ = write!(text, "{} {vips}", proxy.host);
+        let _ = write!(text, "{} {}", proxy.host, vips(proxy, proxies.len() > 1));
         if proxy.servers.is_none() {
             let why = proxy.unanswered.as_deref().unwrap_or_default();
-            let _ = writeln!(text, ", HAProxy does NOT ANSWER: {why}");
+            let _ = writeln!(text, "; HAProxy does NOT ANSWER: {why}");
             continue;
         }
-        for cluster in clusters {
+        let goes = |cluster: &ClusterView| {
             let masters = proxy.masters(cluster.tenant.as_str());
             let to = if masters.is_empty() { "NOBODY".to_owned() } else { masters.join(" AND ") };
-            let _ = write!(text, ", {} goes to {to}", cluster.tenant);
-        }
-        text.push('\n');
+            format!("{} goes to {to}", cluster.tenant)
+        };
+        let _ = writeln!(text, "; {}", clusters.iter().map(goes).collect::<Vec<_>>().join(", "));
     }
     if let Some(led) = led {
         let to = led.iter().map(HostName::as_str).collect::<Vec<_>>().join(" AND ");
         let _ = writeln!(text, "EC2 leads the VIPs to {}", if to.is_empty() { "NOBODY" } else { &to });
     }
     text
+}
+
+/// Where the VIPs are. One that another proxy has needs no word where that one is seen, too.
+fn vips(proxy: &ProxyView, is_seen_whole: bool) -> String {
+    if proxy.has_vips {
+        return "has the VIPs".to_owned();
+    }
+    let here: Vec<String> =
+        proxy.vips.iter().filter(|vip| vip.at == Whereabouts::Here).map(|vip| vip.vip.to_string()).collect();
+    let mut told = vec![if here.is_empty() {
+        "stands by".to_owned()
+    } else {
+        format!("has {} and NOT ALL of the VIPs", here.join(", "))
+    }];
+    told.extend(proxy.vips.iter().filter_map(|VipView { vip, at }| match at {
+        Whereabouts::Here => None,
+        Whereabouts::Elsewhere => (!is_seen_whole).then(|| format!("{vip} answers elsewhere")),
+        Whereabouts::Refused => Some(format!("{vip} REFUSES connections elsewhere")),
+        Whereabouts::Nobody => Some(format!("NOBODY has {vip}")),
+        Whereabouts::Unasked => Some(format!("no tenant listens on {vip}, so nobody can be asked for it")),
+    }));
+    told.join("; ")
 }
 
 fn redis(cluster: &ClusterView, node: &NodeView) -> String {

@@ -18,7 +18,7 @@ use ovsmesh_lab::{LabError, MeshLab};
 
 use self::ec2::LabEc2;
 use crate::config::{Config, ConfigError, SecretError, Secrets};
-use crate::proxy::{ProxyError, ProxyView};
+use crate::proxy::{ProxyError, ProxyView, compare};
 use crate::render::{Layout, Place};
 
 pub use damage::Damage;
@@ -218,6 +218,7 @@ impl ServiceLab {
             let socket = self.layout(&Place::Proxy(host.clone())).haproxy_socket();
             views.push(ProxyView::of(&self.config.proxies, host, &links, &socket).await?);
         }
+        compare(&mut views);
         Ok(views)
     }
 

@@ -277,7 +277,7 @@ mod tests {
             status: "UP".to_owned(),
         };
         let servers = up.map(|up| up.iter().map(server).collect());
-        ProxyView { host: host.parse().unwrap(), has_vips, servers, unanswered: None }
+        ProxyView { host: host.parse().unwrap(), has_vips, vips: Vec::new(), servers, unanswered: None }
     }
 
     #[test]
