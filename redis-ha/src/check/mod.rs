@@ -47,7 +47,7 @@ pub struct CheckReport {
     pub accepted: usize,
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// What could not be checked as it will be used, and how it was checked instead.
+    /// What could not be checked as it will be used, and how it was checked instead; what was not checked at all.
     pub notes: Vec<String>,
 }
 
@@ -102,7 +102,8 @@ pub fn check(
     dir: &Path,
     beside: &[PathBuf],
 ) -> Result<CheckReport, CheckError> {
-    let mut report = CheckReport { findings: consistent(config), ..CheckReport::default() };
+    let (findings, notes) = (consistent(config), ours::unchecked(config, beside));
+    let mut report = CheckReport { findings, notes, accepted: 0 };
     for path in beside {
         let text = fs::read_to_string(path).map_err(file("read", path))?;
         report.findings.extend(ours::router_id(config, &text, &path.display().to_string()));

@@ -1,6 +1,7 @@
 //! What no daemon sees alone. Pure.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ovs_mesh::HostName;
 
@@ -41,14 +42,37 @@ pub(super) fn router_id(config: &Config, beside: &str, object: &str) -> Option<F
     })
 }
 
-/// All containers of a host together, within what it has.
-fn memory(config: &Config) -> Vec<Finding> {
+/// What is not checked, since nothing says what to compare it with.
+pub(super) fn unchecked(config: &Config, beside: &[PathBuf]) -> Vec<String> {
+    let needed = needed(config);
+    let unsaid: Vec<&str> = needed
+        .keys()
+        .filter(|host| !config.host_memory.contains_key(**host))
+        .map(|host| host.as_str())
+        .collect();
+    let mut notes = Vec::new();
+    if !unsaid.is_empty() {
+        notes.push(format!("memory: not checked on {}: no host_memory", unsaid.join(", ")));
+    }
+    if beside.is_empty() {
+        notes.push("router_id: compared with no other router (--beside FILE)".to_owned());
+    }
+    notes
+}
+
+/// The memory of all containers of each host that has some.
+fn needed(config: &Config) -> BTreeMap<&HostName, u64> {
     let mut by_host: BTreeMap<&HostName, u64> = BTreeMap::new();
     for cluster in &config.clusters {
         for node in config.nodes(cluster) {
             *by_host.entry(node.host).or_default() += container_memory(cluster).get();
         }
     }
+    by_host
+}
+
+/// All containers of a host together, within what it has.
+fn memory(config: &Config) -> Vec<Finding> {
     let too_much = |(host, needed): (&HostName, u64)| {
         let has = config.host_memory.get(host)?;
         (needed > has.get()).then(|| Finding {
@@ -59,7 +83,7 @@ fn memory(config: &Config) -> Vec<Finding> {
                 .to_owned(),
         })
     };
-    by_host.into_iter().filter_map(too_much).collect()
+    needed(config).into_iter().filter_map(too_much).collect()
 }
 
 /// Without the proxies' interfaces, `redis-ha notify` takes the VIP from whoever has it.

@@ -22,12 +22,20 @@ fn the_example_is_consistent() {
 #[test]
 fn memory_is_that_of_all_tenants_on_a_host() {
     // 2 × 256 + 128 MiB of acme, and 2 × 64 + 128 MiB of globex: 896 MiB a host.
-    let with = |memory: &str| {
-        let of_host = format!("[host_memory]\nredis2 = \"{memory}\"\n\n[proxy]");
-        config(&SERVICE.replace("[proxy]", &of_host))
-    };
+    let with =
+        |memory: &str| config(&SERVICE.replace("redis2 = \"4GiB\"", &format!("redis2 = \"{memory}\"")));
     assert_eq!(consistent(&with("896MiB")), []);
     assert_eq!(checks(&consistent(&with("895MiB"))), [("memory", "host redis2")]);
+}
+
+#[test]
+fn what_is_compared_with_nothing_is_told() {
+    let alone = "router_id: compared with no other router (--beside FILE)";
+    assert_eq!(ours::unchecked(&config(SERVICE), &["x".into()]), Vec::<String>::new());
+    assert_eq!(ours::unchecked(&config(SERVICE), &[]), [alone]);
+    let unsaid = SERVICE.replace("redis1 = \"4GiB\", ", "").replace(", redis3 = \"4GiB\"", "");
+    let memory = "memory: not checked on redis1, redis3: no host_memory";
+    assert_eq!(ours::unchecked(&config(&unsaid), &[]), [memory, alone]);
 }
 
 #[test]

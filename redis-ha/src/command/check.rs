@@ -12,7 +12,7 @@ use crate::{Exit, Failure, Format, Global};
 pub(crate) struct Check {
     /// The directory that `render` wrote
     dir: PathBuf,
-    /// The keepalived configuration of another VRRP router on the same underlay, which must have other router ids
+    /// The keepalived configuration of another VRRP router on the same underlay, which must have other router ids; may be repeated
     #[arg(long, value_name = "FILE")]
     beside: Vec<PathBuf>,
 }
