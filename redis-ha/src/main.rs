@@ -25,7 +25,7 @@ struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 usage or a file that cannot be used, 3 not all is as it should be (check, \
-status, lab status, drill), 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM ended it (lab up, drill).";
+status, lab status, lab up, drill), 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM ended it (lab up, drill).";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
