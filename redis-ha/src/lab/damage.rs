@@ -1,5 +1,8 @@
 //! What of a lab does not run or is cut off.
 
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
+
 use ovs_mesh::link::Links;
 use ovs_mesh::{Chain, Datapath};
 use ovsmesh_lab::LabStatus;
@@ -46,8 +49,8 @@ impl ServiceLab {
             let cut = self.cut_off(&links.list().await?);
             damage.mendable.extend(cut.iter().map(|host| format!("{} is off the underlay", host.name)));
             if self.mesh.topology().datapath() == Datapath::Netdev {
-                for host in &plan.hosts {
-                    match is_cut_from_others(host) {
+                for (host, is_cut) in at_once(&plan.hosts, is_cut_from_others) {
+                    match is_cut {
                         Ok(false) => {}
                         Ok(true) => damage.mendable.push(format!("{} does not reach all hosts", host.name)),
                         // A switch that hangs is no reason to show nothing.
@@ -58,6 +61,18 @@ impl ServiceLab {
         }
         Ok(damage)
     }
+}
+
+/// What comes of asking for each, with the answers in their order. Each is asked on a thread of its own: one that hangs keeps only its own
+/// waiting.
+fn at_once<T: Sync, A: Send>(all: &[T], ask: impl Fn(&T) -> A + Sync) -> Vec<(&T, A)> {
+    thread::scope(|scope| {
+        let ask = &ask;
+        let asked: Vec<_> = all.iter().map(|one| (one, scope.spawn(move || ask(one)))).collect();
+        let answer =
+            |thread: ScopedJoinHandle<'_, A>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        asked.into_iter().map(|(one, thread)| (one, answer(thread))).collect()
+    })
 }
 
 /// What is not there of the mesh. Pure.
@@ -84,9 +99,27 @@ fn lost(standing: &LabStatus) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
     use ovsmesh_lab::{ContainerStatus, Daemon, DaemonStatus, GatewayStatus, HostStatus};
 
     use super::*;
+
+    #[test]
+    fn one_that_hangs_keeps_nobody_waiting() {
+        let (begun, started) = (AtomicUsize::new(0), Instant::now());
+        // Each answers once all are asked.
+        let answers = at_once(&["a", "b", "c"], |name| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            while begun.load(Ordering::Relaxed) < 3 && started.elapsed() < Duration::from_secs(10) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            (begun.load(Ordering::Relaxed), name.to_uppercase())
+        });
+        let of = |name: &str| (3, name.to_owned());
+        assert_eq!(answers, [(&"a", of("A")), (&"b", of("B")), (&"c", of("C"))]);
+    }
 
     #[test]
     fn what_is_not_there_of_the_mesh() {
