@@ -99,11 +99,37 @@ async fn containers_of_the_rendered_script_are_a_cluster() {
     assert!(told.contains("is already the master, with all replicas"), "{told}");
     assert_ne!(named(&told).unwrap(), killed, "{told}");
 
-    // A script that is run again leaves alone what runs; a container that stops leaves its bridge.
-    let begun = inside("102", "systemctl show -P ActiveEnterTimestampMonotonic redis-ha-redis");
+    // A script that is run again, at a terminal, leaves alone what runs. What has changed is there when it is restarted.
+    let begun =
+        inside("102", "systemctl show -P ActiveEnterTimestampMonotonic redis-ha-redis redis-ha-sentinel");
     let before = machines.done("redis2", &begun);
-    machines.done("redis2", "cd rendered; sh hosts/redis2/containers-lxc.sh");
+    let again = "cd rendered; script -qec 'sh hosts/redis2/containers-lxc.sh' /dev/null";
+    let told = machines.done("redis2", again);
+    assert!(!told.contains("runs on"), "{told}");
+    let rendered = machines.path().join("rendered");
+    let change = |path: &str, from: &str, to: &str| {
+        let text = fs::read_to_string(rendered.join(path)).unwrap();
+        assert!(text.contains(from), "{path}: {text}");
+        fs::write(rendered.join(path), text.replace(from, to)).unwrap();
+    };
+    change("nodes/102/etc/redis-ha/redis.conf", "maxclients 10000", "maxclients 9000");
+    change("nodes/102/etc/redis-ha/sentinel.conf", "protected-mode yes", "protected-mode yes\n# changed");
+    change("hosts/redis2/containers-lxc.sh", "640M", "700M");
+    let told = machines.done("redis2", again);
+    let changed = "container 102 runs on; changed in it, and not read yet: /etc/redis-ha/redis.conf /etc/redis-ha/sentinel.conf";
+    assert!(told.contains(changed), "{told}");
     assert_eq!(machines.done("redis2", &begun), before);
+    let memory = "lxc-cgroup -n 102 memory.max 2> /dev/null || lxc-cgroup -n 102 memory.limit_in_bytes";
+    assert_eq!(machines.done("redis2", memory).trim(), (700 << 20).to_string());
+    let there = machines.done("redis2", &inside("102", "stat -c %a:%U /etc/redis-ha/redis.conf"));
+    assert_eq!(there, "640:root\n");
+    machines.done("redis2", &inside("102", "grep -q 'maxclients 9000' /etc/redis-ha/redis.conf"));
+    let live = machines.done("redis2", &inside("102", "cat /var/lib/redis-ha/sentinel/sentinel.conf"));
+    assert!(live.contains("known-replica") && !live.contains("# changed"), "{live}");
+    machines.done("redis2", &inside("102", "systemctl restart redis-ha-redis"));
+    machines.wait("redis2", &inside("102", "systemctl is-active redis-ha-redis"));
+    assert_ne!(machines.done("redis2", &begun), before);
+    // A container that stops leaves its bridge.
     machines.done("redis3", "lxc-stop --name 103 --timeout 20");
     assert!(!lab.vsctl("redis3", "list-ports br-acme").contains("veth103.0"), "its row is left");
     // Started again, it has its files and finds the others.

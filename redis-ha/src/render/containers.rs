@@ -39,6 +39,21 @@ known() {
 }
 ";
 
+/// What brings a node's files into a container that runs. Whose commands run inside it is told after the node: a container's root could lead
+/// who writes below its root file system from outside to another place, at any moment.
+const BRING: &str = r#"# A container that runs gets changed files, too, and this tells which; what it runs goes on with what was read at its start.
+bring() {
+    node=$1
+    shift
+    changed=$( (cd "nodes/$node" && find . -type f -exec tar --owner=0 --group=0 -cf - {} +) |
+        "$@" /usr/bin/env LC_ALL=C /bin/tar -C / -df - 2>&1 |
+        grep -Ev ': (Mod time|Uid|Gid) differs$' | sed 's,^/bin/tar: ,,; s/^\.//; s/: .*//' | sort -u | paste -sd ' ' -)
+    [ -n "$changed" ] || return 0
+    tar -C "nodes/$node" --owner=0 --group=0 -cf - . | "$@" /bin/tar -C / --no-overwrite-dir -xpf -
+    echo "container $node runs on; changed in it, and not read yet: $changed"
+}
+"#;
+
 /// The memory of a container: twice the data, since a fork copies what is written while it lives, and the rest of the system.
 pub fn container_memory(cluster: &Cluster) -> Bytes {
     Bytes::new(cluster.max_memory.get().saturating_mul(2).saturating_add(BASE))
@@ -87,12 +102,13 @@ fn script(
     let mut text = "#!/bin/sh\n".to_owned();
     text.push_str(&head(&format!("The containers of host {host}, made with {tool}")));
     text.push_str(
-        "# Run it on the host, in the directory of all rendered files, as often as you like: a container that is stopped gets them anew. `ovsmesh vznet install` comes first: the hook puts each container\n\
-         # on its tenant's bridge when it starts. The template has Debian's redis-server and redis-sentinel, whose own\n\
+        "# Run it on the host, in the directory of all rendered files, as often as you like: its containers get them anew.\n\
+         # `ovsmesh vznet install` comes first: the hook puts each container on its tenant's bridge when it starts. The template has Debian's redis-server and redis-sentinel, whose own\n\
          # units are disabled; the container's are started here.\nset -eu\n",
     );
     text.push_str(template);
     text.push_str(&sysctl::install(host));
+    text.push_str(BRING);
     for (cluster, node) in nodes {
         // Writing into a string cannot fail.
         let _ = write!(text, "\n# tenant {}\n{}", cluster.tenant, commands(cluster, *node));
@@ -106,11 +122,13 @@ fn vzctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
     format!(
         "if ! vzctl status {ctid} | grep -qw exist; then
     vzctl create {ctid} --ostemplate \"$TEMPLATE\" --hostname {tenant}-{ctid}
-    vzctl set {ctid} --save --ram {memory}M --swappages 0 --onboot yes --bootorder {BOOT_ORDER}
     # No address here: the tenant's network is layer 2, and the container's own file has the address.
     vzctl set {ctid} --save --netif_add eth0,,,,{bridge}
 fi
-if ! vzctl status {ctid} | grep -qw running; then
+vzctl set {ctid} --save --ram {memory}M --swappages 0 --onboot yes --bootorder {BOOT_ORDER}
+if vzctl status {ctid} | grep -qw running; then
+    bring {ctid} vzctl exec2 {ctid}
+else
     vzctl mount {ctid}
     {files}
     vzctl umount {ctid}
@@ -125,7 +143,7 @@ vzctl exec2 {ctid} systemctl enable --now redis-ha-redis redis-ha-sentinel
     )
 }
 
-/// Puts a node's files into its container, as root's; the directories that are there stay as they are, `/` among them.
+/// Puts a node's files into its container, which is stopped, as root's; the directories that are there stay as they are, `/` among them.
 fn files_into(ctid: &Ctid) -> String {
     format!(
         "tar -C nodes/{ctid} --owner=0 --group=0 -cf - . | tar -C \"/vz/root/{ctid}\" --no-overwrite-dir -xpf -"
@@ -142,11 +160,14 @@ fn prlctl(config: &Config, cluster: &Cluster, node: Node<'_>) -> String {
         "if ! prlctl status {name} > /dev/null 2>&1; then
     prlctl create {name} --vmtype ct --ostemplate \"$TEMPLATE\"{uuid}
     known {name} {ctid}
-    prlctl set {name} --hostname {tenant}-{ctid} --memsize {memory}M --swappages 0 --autostart on --autostart-delay 0
+    prlctl set {name} --hostname {tenant}-{ctid}
     prlctl set {name} --device-add net --ifname eth0 --network {bridge} --ipadd {address}
 fi
 known {name} {ctid}
-if ! prlctl status {name} | grep -qw running; then
+prlctl set {name} --memsize {memory}M --swappages 0 --autostart on --autostart-delay 0
+if prlctl status {name} | grep -qw running; then
+    bring {ctid} prlctl exec {name}
+else
     prlctl mount {name}
     {files}
     prlctl umount {name}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ovs_mesh::{HostName, PortName};
 
 use super::super::{Place, RenderedFile, head, sysctl};
-use super::container_memory;
+use super::{BRING, container_memory};
 use crate::config::{Cluster, Config, Node};
 
 /// What puts a container's interface on its tenant's bridge.
@@ -46,6 +46,7 @@ pub(super) fn files(host: &HostName, nodes: &[(&Cluster, Node<'_>)], config: &Co
     );
     text.push_str(TEMPLATE);
     text.push_str(&sysctl::install(host));
+    text.push_str(BRING);
     // Writing into a string cannot fail.
     let _ = writeln!(text, "install -D -m 755 hosts/{host}/ovsmesh-lxc /usr/local/sbin/ovsmesh-lxc");
     for (cluster, node) in nodes {
@@ -72,8 +73,7 @@ if [ ! -e /var/lib/lxc/{ctid}/rootfs ]; then
     echo {tenant}-{ctid} > /var/lib/lxc/{ctid}/new/etc/hostname
     mv /var/lib/lxc/{ctid}/new /var/lib/lxc/{ctid}/rootfs
 fi
-if ! lxc-info -n {ctid} -s 2> /dev/null | grep -qw RUNNING; then
-    cat > /var/lib/lxc/{ctid}/config << 'END-OF-FILE'
+cat > /var/lib/lxc/{ctid}/config << 'END-OF-FILE'
 lxc.include = /usr/share/lxc/config/common.conf
 lxc.uts.name = {tenant}-{ctid}
 lxc.rootfs.path = dir:/var/lib/lxc/{ctid}/rootfs
@@ -91,6 +91,11 @@ lxc.net.0.name = eth0
 lxc.net.0.script.up = /usr/bin/env OVSMESH_HOST={host} /usr/local/sbin/ovsmesh-lxc up {tenant} {ctid}
 lxc.net.0.script.down = /usr/bin/env OVSMESH_HOST={host} /usr/local/sbin/ovsmesh-lxc down
 END-OF-FILE
+if lxc-info -n {ctid} -s 2> /dev/null | grep -qw RUNNING; then
+    lxc-cgroup -n {ctid} memory.max {memory}M 2> /dev/null || lxc-cgroup -n {ctid} memory.limit_in_bytes {memory}M ||
+        echo \"$0: container {ctid} keeps the memory that it has until it starts anew\" >&2
+    bring {ctid} lxc-attach -n {ctid} --clear-env --
+else
     tar -C nodes/{ctid} --owner=0 --group=0 -cf - . | tar -C /var/lib/lxc/{ctid}/rootfs --no-overwrite-dir -xpf -
     systemctl --root=/var/lib/lxc/{ctid}/rootfs enable redis-ha-redis.service redis-ha-sentinel.service
     lxc-start -n {ctid}
