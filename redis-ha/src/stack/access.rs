@@ -55,6 +55,22 @@ pub(super) fn resources(topology: &Topology, options: &StackOptions) -> Vec<(Str
             resources.push((format!("{name}{way}"), rule));
         }
     }
+    // `redis-ha status` on a proxy asks whether the VIP answers on the other. That is no address of an interface's where it is a route, so
+    // what leaves is allowed to it and not to the group.
+    for port in &options.client_ports {
+        let own = by_id("ProxyGroup");
+        for (way, (key, other)) in [
+            ("Ingress", ("SourceSecurityGroupId", own.clone())),
+            ("Egress", ("CidrIp", json!(format!("{}/32", options.vip)))),
+        ] {
+            let mut properties = json!({
+                "GroupId": own, "IpProtocol": "tcp", "FromPort": port, "ToPort": port, "Description": "whether the VIP answers",
+            });
+            properties[key] = other;
+            let rule = json!({ "Type": format!("AWS::EC2::SecurityGroup{way}"), "Properties": properties });
+            resources.push((format!("Vip{port}{way}"), rule));
+        }
+    }
     resources.push(("NotifyRole".to_owned(), role(topology, options)));
     let profile =
         json!({ "Type": "AWS::IAM::InstanceProfile", "Properties": { "Roles": [{ "Ref": "NotifyRole" }] } });

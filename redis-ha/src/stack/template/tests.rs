@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -126,10 +127,14 @@ fn nothing_else_passes() {
             "ProxyGroup in 112 ProxyGroup",
             "ProxyGroup in tcp 6379-6379 10.0.0.0/16",
             "ProxyGroup in tcp 6379-6379 192.0.2.0/24",
+            "ProxyGroup in tcp 6379-6379 ProxyGroup",
             "ProxyGroup in tcp 6380-6380 10.0.0.0/16",
             "ProxyGroup in tcp 6380-6380 192.0.2.0/24",
+            "ProxyGroup in tcp 6380-6380 ProxyGroup",
             "ProxyGroup out 112 ProxyGroup",
             "ProxyGroup out tcp 443-443 0.0.0.0/0",
+            "ProxyGroup out tcp 6379-6379 10.0.1.100/32",
+            "ProxyGroup out tcp 6380-6380 10.0.1.100/32",
         ]
     );
     let groups =
@@ -165,18 +170,17 @@ fn other_clients_change_a_group_alone() {
         let mut options = options(VipPlacement::Address);
         change(&mut options);
         let mut after = template(&filled.parse().unwrap(), &options).unwrap();
-        let resources = before["Resources"].as_object().unwrap();
-        let names: Vec<&str> = resources
-            .iter()
-            .filter(|(name, resource)| after["Resources"][*name] != **resource)
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let all = [&before, &after].into_iter().flat_map(|one| one["Resources"].as_object().unwrap().keys());
+        let all: BTreeSet<String> = all.cloned().collect();
+        let is_other = |name: &String| after["Resources"].get(name) != before["Resources"].get(name);
+        let names: Vec<String> = all.into_iter().filter(is_other).collect();
         after["Resources"] = before["Resources"].clone();
         assert_eq!(after, before);
         names
     };
-    assert_eq!(changed(&|_| {}), Vec::<&str>::new());
-    assert_eq!(changed(&|options| options.client_ports.push(6381)), ["ProxyGroup"]);
+    assert_eq!(changed(&|_| {}), Vec::<String>::new());
+    let rules = ["ProxyGroup", "Vip6381Egress", "Vip6381Ingress"];
+    assert_eq!(changed(&|options| options.client_ports.push(6381)), rules);
     assert_eq!(changed(&|options| options.clients.truncate(1)), ["ProxyGroup"]);
     assert_eq!(changed(&|options| options.ssh = "192.0.2.0/24".parse().unwrap()), ["MemberGroup"]);
     let attributes = before.to_string().matches("[\"ProxyGroup\",").count();
