@@ -52,8 +52,8 @@ pub struct Pace {
     pub watch: Watch,
     /// How often the active proxy says that it lives (VRRP's advertisement interval).
     pub advert: Duration,
-    /// How long a Redis that ended stays down before it is started again: longer than Sentinels need to see it and to vote, by their own
-    /// inner periods too.
+    /// How long a Redis that ended stays down before it is started again: until it is replaced, but at most so long, which is more than
+    /// Sentinels need to see that it is down, to vote for nobody, and to vote again. In the article's way always.
     pub restart: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Profile {
                 ]),
                 watch: Watch::Agent { poll: ms(50), freshness: ms(500), check: ms(100) },
                 advert: ms(100),
-                restart: ms(4000),
+                restart: ms(10_000),
             },
             Self::Calm => Pace {
                 down_after: ms(3000),
@@ -98,7 +98,7 @@ impl Profile {
                 sentinel: None,
                 watch: Watch::Agent { poll: ms(250), freshness: ms(2000), check: ms(500) },
                 advert: ms(300),
-                restart: ms(8000),
+                restart: ms(30_000),
             },
             Self::Seed => Pace {
                 down_after: ms(5000),

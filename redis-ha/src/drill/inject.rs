@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use ovs_mesh::{Ctid, Datapath, HostName};
 use tokio::time::sleep;
 
+use super::run::replaced;
 use super::{DrillError, Fault};
 use crate::agent::WATCHDOG;
 use crate::lab::{Service, ServiceLab, create_dir, file};
@@ -29,7 +30,10 @@ pub(super) struct Cast {
     pub(super) other_hosts: Vec<HostName>,
     pub(super) replicas: Vec<Ctid>,
     pub(super) proxy: HostName,
+    pub(super) tenant: String,
+    /// How long a node that ended is away, and whether it is back as soon as it is replaced.
     pub(super) restart: Duration,
+    pub(super) waits: bool,
     /// How long something is cut off: longer than it takes to be replaced.
     pub(super) cut: Duration,
 }
@@ -45,14 +49,7 @@ pub(super) async fn inject(
 ) -> Result<(), DrillError> {
     let redis = Service::Redis(cast.master.clone());
     match fault {
-        Fault::MasterKilled => {
-            tell(&format!("{redis} is killed"));
-            lab.signal(&redis, Signal::SIGKILL)?;
-            sleep(cast.restart).await;
-            tell(&format!("{redis} is started again"));
-            lab.start(&redis, program)?;
-            sleep(REJOIN).await;
-        }
+        Fault::MasterKilled => kill_master(lab, cast, program, &mut tell).await?,
         Fault::MasterCut => cut(lab, &cast.master_host, cast.cut, &mut tell).await?,
         Fault::ProxyCut => cut(lab, &cast.proxy, cast.cut, &mut tell).await?,
         Fault::HaproxyKilled => {
@@ -144,6 +141,27 @@ pub(super) async fn inject(
 
 fn names(hosts: &[HostName]) -> String {
     hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Kills the master's Redis, and does what systemd does by its unit.
+async fn kill_master(
+    lab: &ServiceLab,
+    cast: &Cast,
+    program: &Path,
+    tell: &mut impl FnMut(&str),
+) -> Result<(), DrillError> {
+    let redis = Service::Redis(cast.master.clone());
+    tell(&format!("{redis} is killed"));
+    lab.signal(&redis, Signal::SIGKILL)?;
+    if cast.waits {
+        replaced(lab, &cast.tenant, &cast.master, cast.restart).await?;
+    } else {
+        sleep(cast.restart).await;
+    }
+    tell(&format!("{redis} is started again"));
+    lab.start(&redis, program)?;
+    sleep(REJOIN).await;
+    Ok(())
 }
 
 /// Kills an agent, and does what systemd does by its unit.

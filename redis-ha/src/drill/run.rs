@@ -96,7 +96,9 @@ async fn hold(
     if fault == Fault::MasterReturns {
         // The fault is the return; that it went is not.
         lab.signal(&Service::Redis(cast.master.clone()), Signal::SIGKILL)?;
-        replaced(lab, tenant, &cast.master).await?;
+        if !replaced(lab, tenant, &cast.master, SETTLE).await? {
+            return Err(DrillError::NoMaster { tenant: tenant.to_owned() });
+        }
         lab.ready(SETTLE).await?;
         sleep(BEFORE).await;
     }
@@ -144,22 +146,11 @@ async fn hold(
         let (tenant, target) = (tenant.to_owned(), all[at].0.listen);
         return Err(DrillError::NoWrites { tenant, target, last: last.unwrap_or_default() });
     }
-    let mut others_disturbed = fault.is_of_one_tenant().then(Vec::new);
-    let mut others_gap: Option<Duration> = None;
-    for (other, outcomes) in outcomes.iter().enumerate().filter(|(other, _)| *other != at) {
-        others_gap = others_gap.max(Some(longest_gap(outcomes, started)));
-        if let (Some(disturbed), Some((when, why))) =
-            (&mut others_disturbed, first_failure(outcomes, started))
-        {
-            let tenant = all[other].0.tenant.to_string();
-            said.push(Said {
-                at: when,
-                who: format!("client of {tenant}"),
-                what: format!("write fails: {why}"),
-            });
-            disturbed.push(tenant);
-        }
-    }
+    let others = all.iter().map(|(cluster, _)| cluster.tenant.as_str()).zip(&outcomes);
+    let others: Vec<_> =
+        others.enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other).collect();
+    let others_gap = others.iter().map(|(_, outcomes)| longest_gap(outcomes, started)).max();
+    let others_disturbed = fault.is_of_one_tenant().then(|| disturbed(&others, started, &mut said));
     Ok(DrillReport {
         fault,
         tenant: tenant.to_owned(),
@@ -185,17 +176,22 @@ fn settle(cluster: &Cluster) -> Duration {
     if cluster.starts_as_replica() { SETTLE } else { SETTLE + cluster.profile.pace().failover_timeout }
 }
 
-/// Waits until every proxy sends the tenant's clients to another node than that.
-async fn replaced(lab: &ServiceLab, tenant: &str, old: &Ctid) -> Result<(), DrillError> {
+/// Waits until every proxy sends the tenant's clients to another node than that; whether they did within that time.
+pub(super) async fn replaced(
+    lab: &ServiceLab,
+    tenant: &str,
+    old: &Ctid,
+    within: Duration,
+) -> Result<bool, DrillError> {
     let started = Instant::now();
     loop {
         let proxies = lab.proxies().await?;
         let is_other = |proxy: &ProxyView| matches!(proxy.masters(tenant)[..], [one] if one != old.as_str());
         if proxies.iter().all(is_other) {
-            return Ok(());
+            return Ok(true);
         }
-        if started.elapsed() > SETTLE {
-            return Err(DrillError::NoMaster { tenant: tenant.to_owned() });
+        if started.elapsed() > within {
+            return Ok(false);
         }
         sleep(Duration::from_millis(20)).await;
     }
@@ -219,7 +215,9 @@ async fn cast(lab: &ServiceLab, cluster: &Cluster) -> Result<Cast, DrillError> {
             .collect(),
         replicas: nodes.iter().filter(|node| node.ctid != found.ctid).map(|node| node.ctid.clone()).collect(),
         proxy: active.host.clone(),
+        tenant: cluster.tenant.to_string(),
         restart: pace.restart,
+        waits: cluster.starts_as_replica(),
         // Two Sentinels that vote for themselves try again after twice the failover's timeout.
         cut: Duration::from_secs(6).max(pace.down_after * 2 + Duration::from_secs(4))
             + if cluster.starts_as_replica() { pace.failover_timeout * 2 } else { Duration::ZERO },
@@ -250,6 +248,22 @@ fn seen(outcomes: &[(Instant, Outcome)], started: Instant, there: &HashSet<u64>)
         }
     }
     seen
+}
+
+/// The tenants whose clients saw an error, and what that was. Pure.
+fn disturbed(
+    clients: &[(&str, &Vec<(Instant, Outcome)>)],
+    started: Instant,
+    said: &mut Vec<Said>,
+) -> Vec<String> {
+    let mut disturbed = Vec::new();
+    for (tenant, outcomes) in clients {
+        if let Some((at, why)) = first_failure(outcomes, started) {
+            said.push(Said { at, who: format!("client of {tenant}"), what: format!("write fails: {why}") });
+            disturbed.push((*tenant).to_owned());
+        }
+    }
+    disturbed
 }
 
 /// When the first try failed from the fault on, and why. Pure.
@@ -353,7 +367,7 @@ mod tests {
         let zero = Instant::now();
         let at = |ms: u64| zero + Duration::from_millis(ms);
         let started = at(100);
-        let outcomes = [
+        let outcomes = vec![
             (at(50), Outcome::Acknowledged(1)),
             (at(90), Outcome::Acknowledged(2)),
             (at(300), Outcome::Failed("x".to_owned())),
@@ -363,8 +377,12 @@ mod tests {
         assert_eq!(longest_gap(&outcomes, started), Duration::from_millis(710));
         let seen = seen(&outcomes, started, &[1, 4, 5].into());
         assert_eq!((seen.before, seen.acknowledged, seen.lost, seen.errors), (2, 2, 1, 1));
-        assert_eq!(first_failure(&outcomes, started), Some((at(300), "x")));
-        assert_eq!(first_failure(&outcomes, at(301)), None);
+        let mut said = Vec::new();
+        let fine = vec![(at(900), Outcome::Acknowledged(1))];
+        let clients = [("acme", &outcomes), ("globex", &fine)];
+        assert_eq!(disturbed(&clients, started, &mut said), ["acme"]);
+        assert_eq!((said[0].at, said[0].who.as_str()), (at(300), "client of acme"));
+        assert_eq!(disturbed(&clients, at(301), &mut said), Vec::<String>::new());
         let told: Vec<String> = timeline(Vec::new(), &outcomes, started)
             .iter()
             .map(|m| format!("{} {}", m.at_ms, m.what))

@@ -10,6 +10,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 mod units;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -159,7 +160,7 @@ fn node_files(
         mode,
     };
     let unit = |name: &str, text: String| file(Path::new("/etc/systemd/system").join(name), text, 0o644);
-    vec![
+    let mut files = vec![
         file(layout.conf.join("redis.conf"), redis_conf(config, cluster, credentials, node, layout), 0o640),
         file(
             layout.conf.join("sentinel.conf"),
@@ -170,7 +171,11 @@ fn node_files(
         unit("redis-ha-sentinel.service", units::sentinel(layout)),
         file("/etc/network/interfaces".into(), containers::interfaces(config, cluster, node), 0o644),
         file(sysctl::PATH.into(), sysctl::node(), 0o644),
-    ]
+    ];
+    if cluster.starts_as_replica() {
+        files.push(file(wait::path(layout), wait::script(cluster, node, layout), 0o755));
+    }
+    files
 }
 
 fn proxy_files(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ovs_mesh::HostName;
 
-use super::{Layout, VRRP_INSTANCE, head};
+use super::{Layout, VRRP_INSTANCE, head, wait};
 use crate::agent::{AGENT_PRIORITY, WATCHDOG};
 use crate::config::{Aws, AwsVip, Cluster, Config};
 
@@ -34,20 +34,16 @@ PrivateTmp=yes
 ";
 
 pub(super) fn redis(cluster: &Cluster, layout: &Layout) -> String {
-    let away = cluster.profile.pace().restart.as_secs_f64();
     let (wait, restart) = if cluster.starts_as_replica() {
-        let wait = format!(
-            "\
-# Away for longer than the Sentinels need to see it and to vote: they replace a master that ended, or was restarted by hand. One that
-# is back before, as nobody's replica, they find by its INFO alone: after twenty seconds unless an agent has told them to ask more often,
-# and then no replica has heard from a master recently enough for them to promote it.
-ExecStartPre=/bin/sleep {away}"
-        );
-        (wait, 0.1)
+        let wait = wait::path(layout);
+        (
+            format!("# A master that ended is replaced before it is back.\nExecStartPre=+{}", wait.display()),
+            0.1,
+        )
     } else {
         (
             "# Away for longer than the Sentinels need to see it (RestartSec): they replace it.".to_owned(),
-            away,
+            cluster.profile.pace().restart.as_secs_f64(),
         )
     };
     let mut text = head("systemd unit of a node's Redis");
