@@ -57,9 +57,9 @@
 //! })?;
 //! let certificates = Certificates::new(&config, |_| unreachable!())?;
 //!
-//! // Redis, Sentinel, two units, the network and the kernel's settings of six nodes; HAProxy, keepalived, four units, settings and
-//! // what our own program reads of two proxies; …
-//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 6 + 2 * (7 + 5) + 3 * 5);
+//! // Redis, Sentinel, two units, what Redis waits for, the network and the kernel's settings of six nodes; HAProxy, keepalived, four
+//! // units, settings and what our own program reads of two proxies; …
+//! assert_eq!(render(&config, &secrets, &certificates).len(), 6 * 7 + 2 * (7 + 5) + 3 * 5);
 //!
 //! let proxy = &config.proxies.hosts[0];
 //! let text = haproxy_cfg(&config, &secrets, proxy, &Layout::default());

@@ -217,7 +217,7 @@ fn without_a_vip(lab: &Named) {
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         status["proxies"][0]["vips"].clone()
     };
-    let vips = |at: &str| json!([{ "vip": "10.0.1.100", "at": at }]);
+    let vips = |at: &str| json!([{ "vip": "10.0.1.100", "at": at, "why": null }]);
     let lab_status = lab.run(&["--format", "json", "lab", "status"]);
     let lab_status: Value = serde_json::from_slice(&lab_status.stdout).unwrap();
     for (proxy, seen) in proxies.iter().zip(lab_status["proxies"].as_array().unwrap()) {

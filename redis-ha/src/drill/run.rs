@@ -23,6 +23,8 @@ const BEFORE: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(2);
 /// How long clients may take to be served again.
 const SETTLE: Duration = Duration::from_secs(60);
+/// How often is looked whether a master is replaced: a look is work for the machine that is measured.
+const LOOK: Duration = Duration::from_millis(200);
 /// How the clients of other tenants write. They are there to see errors, not to be load; and what ends a session or refuses one is an
 /// error at once, while an answer that others on the machine delay is none.
 const OTHERS: DrillOptions = DrillOptions {
@@ -193,7 +195,7 @@ pub(super) async fn replaced(
         if started.elapsed() > within {
             return Ok(false);
         }
-        sleep(Duration::from_millis(20)).await;
+        sleep(LOOK).await;
     }
 }
 
