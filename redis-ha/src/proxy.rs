@@ -89,6 +89,8 @@ pub enum Whereabouts {
     Refused,
     /// On none that answers.
     Nobody,
+    /// This proxy could not ask.
+    Unknown,
     /// Not on this proxy, and nobody was asked.
     Unasked,
 }
@@ -100,6 +102,8 @@ pub struct VipView {
     pub vip: IpAddr,
     /// Where it is.
     pub at: Whereabouts,
+    /// Why that is not known.
+    pub why: Option<String>,
 }
 
 /// What one proxy sees.
@@ -141,7 +145,7 @@ impl ProxyView {
         join_all(away.map(|view| {
             let listen = config.clusters.iter().map(|cluster| cluster.listen);
             let own: Vec<SocketAddr> = listen.filter(|at| at.ip() == view.vip).collect();
-            async move { view.at = whereabouts(&config.proxies.interface, &own).await }
+            async move { (view.at, view.why) = whereabouts(&config.proxies.interface, &own).await }
         }))
         .await;
     }
@@ -154,22 +158,25 @@ async fn connect(device: &str, to: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-/// What becomes of connections to the addresses of one VIP.
-async fn whereabouts(device: &str, addresses: &[SocketAddr]) -> Whereabouts {
+/// What becomes of connections to the addresses of one VIP, and why they could not be tried.
+async fn whereabouts(device: &str, addresses: &[SocketAddr]) -> (Whereabouts, Option<String>) {
     let tries = addresses.iter().map(|at| timeout(TIMEOUT, connect(device, *at)));
     let ends: Vec<io::Result<TcpStream>> =
         join_all(tries).await.into_iter().map(|end| end.unwrap_or_else(|late| Err(late.into()))).collect();
-    let is_refused =
-        |end: &io::Result<TcpStream>| matches!(end, Err(why) if why.kind() == ErrorKind::ConnectionRefused);
-    if ends.is_empty() {
+    let silent = [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
+    let mut failed = ends.iter().filter_map(|end| end.as_ref().err());
+    let found = if ends.is_empty() {
         Whereabouts::Unasked
     } else if ends.iter().any(Result::is_ok) {
         Whereabouts::Elsewhere
-    } else if ends.iter().any(is_refused) {
+    } else if failed.clone().any(|why| why.kind() == ErrorKind::ConnectionRefused) {
         Whereabouts::Refused
+    } else if let Some(why) = failed.find(|why| !silent.contains(&why.kind())) {
+        return (Whereabouts::Unknown, Some(why.to_string()));
     } else {
         Whereabouts::Nobody
-    }
+    };
+    (found, None)
 }
 
 /// Where the VIPs are that a proxy does not have, where all proxies are seen: none need be asked. Pure.
@@ -236,6 +243,7 @@ impl ProxyView {
         let place = |vip: IpAddr| VipView {
             at: if is_here(&vip) { Whereabouts::Here } else { Whereabouts::Unasked },
             vip,
+            why: None,
         };
         let vips: Vec<VipView> = proxies.vips.iter().map(|vip| place(vip.ip())).collect();
         let has_vips = vips.iter().all(|vip| vip.at == Whereabouts::Here);
@@ -297,8 +305,11 @@ mod tests {
     }
 
     fn view(at: &[Whereabouts]) -> ProxyView {
-        let vip =
-            |(number, at): (u8, &Whereabouts)| VipView { vip: IpAddr::from([10, 0, 1, number]), at: *at };
+        let vip = |(number, at): (u8, &Whereabouts)| VipView {
+            vip: IpAddr::from([10, 0, 1, number]),
+            at: *at,
+            why: None,
+        };
         ProxyView {
             host: "proxy1".parse().unwrap(),
             has_vips: at.iter().all(|at| *at == Whereabouts::Here),
@@ -310,8 +321,9 @@ mod tests {
 
     #[test]
     fn where_the_vips_should_be() {
-        use Whereabouts::{Elsewhere, Here, Nobody, Refused, Unasked};
-        let table: [(&[Whereabouts], bool); 8] = [
+        use Whereabouts::{Elsewhere, Here, Nobody, Refused, Unasked, Unknown};
+        let table: [(&[Whereabouts], bool); 9] = [
+            (&[Unknown], false),
             (&[Here, Here], true),
             (&[Elsewhere, Elsewhere], true),
             (&[Elsewhere, Unasked], true),
@@ -352,8 +364,11 @@ mod tests {
             (&[open], Whereabouts::Elsewhere),
         ];
         for (addresses, expected) in table {
-            assert_eq!(whereabouts("lo", addresses).await, expected, "{addresses:?}");
+            assert_eq!(whereabouts("lo", addresses).await, (expected, None), "{addresses:?}");
         }
+        // The device is none, and nothing was sent.
+        let (at, why) = whereabouts("nosuchdevice", &[open]).await;
+        assert_eq!((at, why.as_deref()), (Whereabouts::Unknown, Some("No such device (os error 19)")));
     }
 
     #[test]

@@ -292,7 +292,7 @@ fn every_key_of_the_json_is_documented() {
         timeline: vec![moment],
         writes: Vec::new(),
     };
-    let vip = VipView { vip: "10.0.1.100".parse().unwrap(), at: Whereabouts::Here };
+    let vip = VipView { vip: "10.0.1.100".parse().unwrap(), at: Whereabouts::Here, why: None };
     let proxy = ProxyView {
         host: "proxy1".parse().unwrap(),
         has_vips: true,

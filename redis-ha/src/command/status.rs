@@ -192,11 +192,14 @@ fn vips(proxy: &ProxyView, is_seen_whole: bool) -> String {
     } else {
         format!("has {} and NOT ALL of the VIPs", here.join(", "))
     }];
-    told.extend(proxy.vips.iter().filter_map(|VipView { vip, at }| match at {
+    told.extend(proxy.vips.iter().filter_map(|VipView { vip, at, why }| match at {
         Whereabouts::Here => None,
         Whereabouts::Elsewhere => (!is_seen_whole).then(|| format!("{vip} answers elsewhere")),
         Whereabouts::Refused => Some(format!("{vip} REFUSES connections elsewhere")),
         Whereabouts::Nobody => Some(format!("NOBODY has {vip}")),
+        Whereabouts::Unknown => {
+            Some(format!("who has {vip} is NOT KNOWN: {}", why.as_deref().unwrap_or_default()))
+        }
         Whereabouts::Unasked => Some(format!("no tenant listens on {vip}, so nobody can be asked for it")),
     }));
     told.join("; ")
