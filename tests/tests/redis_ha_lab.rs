@@ -45,7 +45,9 @@ impl Named {
 
     /// `redis-ha lab WORDS`, or `drill WORDS`, of this lab.
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary("redis-ha"));
+        // Whoever runs the tests by nohup(1) would have it outlive a hangup.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(binary("redis-ha"));
         command.args(["--config", SERVICE]).args(words).args(["--name", self.0.as_str()]);
         command.stdin(Stdio::null()).env_remove("REDIS_HA_FORMAT");
         command
