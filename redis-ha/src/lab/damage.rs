@@ -65,7 +65,7 @@ impl ServiceLab {
 
 /// What comes of asking for each, with the answers in their order. Each is asked on a thread of its own: one that hangs keeps only its own
 /// waiting.
-fn at_once<T: Sync, A: Send>(all: &[T], ask: impl Fn(&T) -> A + Sync) -> Vec<(&T, A)> {
+pub(super) fn at_once<T: Sync, A: Send>(all: &[T], ask: impl Fn(&T) -> A + Sync) -> Vec<(&T, A)> {
     thread::scope(|scope| {
         let ask = &ask;
         let asked: Vec<_> = all.iter().map(|one| (one, scope.spawn(move || ask(one)))).collect();

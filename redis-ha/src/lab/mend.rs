@@ -15,6 +15,7 @@ use ovs_mesh::{Datapath, Host, HostName};
 use ovsmesh_lab::HostPlan;
 use tokio::time::sleep;
 
+use super::damage::at_once;
 use super::{
     LabEc2Error, MOTO_LOG, PYTHON, Service, ServiceError, ServiceLab, ServiceLabError, create_dir, dir, file,
 };
@@ -74,8 +75,8 @@ impl ServiceLab {
             mending.failed.push(failed);
         }
         if self.mesh.topology().datapath() == Datapath::Netdev {
-            for host in &self.mesh.lab().plan().hosts {
-                mending.note(open_up(host));
+            for (_, opened) in at_once(&self.mesh.lab().plan().hosts, open_up) {
+                mending.note(opened);
             }
         }
         mending.note(self.revive_ec2().await);
