@@ -91,6 +91,14 @@ async fn containers_of_the_rendered_script_are_a_cluster() {
     // A master that is restarted is away until it is replaced, and comes back as nobody's replica. No agent has told the Sentinels to ask
     // more often than they do of themselves.
     machines.done("redis1", &inside("101", "systemctl restart redis-ha-redis"));
+    let own_sentinel = "sh -c 'REDISCLI_AUTH=$(sed -n \"s/^requirepass //p\" /etc/redis-ha/sentinel.conf) \
+                 redis-cli -p 26379 SENTINEL get-master-addr-by-name acme'";
+    // Sooner, and the cluster may be without a master for good.
+    let told = machines.done("redis1", &inside("101", own_sentinel));
+    assert!(
+        told.starts_with("192.168.10.1") && !told.starts_with("192.168.10.11\n"),
+        "back before another was the master: {told}"
+    );
     let told = machines.wait("proxy1", &bootstrap);
     assert!(told.contains("is already the master, with all replicas"), "{told}");
     assert!(!told.contains("101 is already"), "{told}");
